@@ -1,0 +1,435 @@
+"""The command, run in this process against a Simulator in another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import io
+import json
+import re
+import runpy
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from policies import FAST
+
+import truebit_async.cli
+from truebit_async.checkpoint import read_checkpoint
+from truebit_async.cli import app as cli_app
+from truebit_async.cli import demo as cli_demo
+from truebit_async.cli.cast import CAST
+from truebit_async.testing import Reply, Simulator
+
+
+@attrs.frozen
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> dict[str, dict[str, Any]]:
+        parsed = [json.loads(line) for line in self.out.splitlines()]
+        return {line["executionId"]: line for line in parsed}
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(*arguments: str, stdin: str = "") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["truebit-async", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as caught:
+            truebit_async.cli.main()
+        captured = capsys.readouterr()
+        code = caught.value.code
+        return Ran(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A Simulator that the command finds in its environment, and a policy that does not dawdle."""
+    simulator = Simulator()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
+    monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
+    monkeypatch.setattr(cli_app, "PollPolicy", lambda: FAST)
+    yield simulator
+    asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def add_every_fate(simulator: Simulator) -> None:
+    simulator.add("good", polls=2, output="42 ü")
+    simulator.add("failed", execution_status="failed")
+    simulator.add("indeterminate", status="Indeterminate")
+    simulator.add("error", status="Error")
+    simulator.add("endless", status="Running")
+    simulator.script("forbidden", Reply.error(403, "no \x1b[31mentry"))
+
+
+# wait
+
+
+def test_wait_prints_a_line_for_each(run: Run, server: Simulator) -> None:
+    add_every_fate(server)
+    ran = run("wait", "good", "failed", "indeterminate", "error")
+    assert ran.code == 1
+    assert ran.lines.keys() == {"good", "failed", "indeterminate", "error"}
+    good = ran.lines["good"]
+    assert list(good) == ["executionId", "verificationStatus", "clearTextSolution", "polls", "elapsed", "error"]
+    assert good["verificationStatus"] == "Success"
+    assert good["clearTextSolution"]["output"] == "42 ü"
+    assert good["clearTextSolution"]["signature"]["v"] == 28
+    assert good["polls"] == 3
+    assert 0 < good["elapsed"] < 5
+    assert good["error"] is None
+    assert ran.lines["failed"]["clearTextSolution"]["executionStatus"] == "failed"
+    assert ran.lines["indeterminate"]["verificationStatus"] == "Indeterminate"
+    assert ran.lines["error"] | {"elapsed": 0} == {
+        "executionId": "error",
+        "verificationStatus": "Error",
+        "clearTextSolution": None,
+        "polls": 1,
+        "elapsed": 0,
+        "error": None,
+    }
+    assert "4 of 4 finished" in ran.err
+    for verdict in ("succeeded", "failed", "indeterminate", "error"):
+        assert re.search(rf"{verdict} +│ +1 ", ran.err)
+    assert "6 requests in" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("ids", "code"),
+    [
+        (["good"], 0),
+        (["good", "failed"], 1),
+        (["indeterminate"], 1),
+        (["error"], 1),
+        (["missing"], 3),
+        (["forbidden"], 3),
+        (["good", "failed", "missing"], 3),
+        (["bad\tid"], 3),
+        (["endless"], 3),
+    ],
+)
+def test_exit_codes_of_wait(run: Run, server: Simulator, ids: list[str], code: int) -> None:
+    add_every_fate(server)
+    ran = run("wait", "--deadline", "0.5", *ids)
+    assert ran.code == code
+    assert ran.lines.keys() == set(ids)
+
+
+def test_errors_are_in_the_line(run: Run, server: Simulator) -> None:
+    add_every_fate(server)
+    lines = run("wait", "--deadline", "0.3", "missing", "endless", "forbidden", "bad\tid").lines
+    assert {execution_id: line["error"]["type"] for execution_id, line in lines.items()} == {
+        "missing": "ExecutionNotFoundError",
+        "endless": "VerificationTimeoutError",
+        "forbidden": "AuthenticationError",
+        "bad\tid": "InvalidExecutionIdError",
+    }
+    assert "last seen Running" in lines["endless"]["error"]["message"]
+    assert lines["endless"]["polls"] > 5
+    assert "\x1b" not in lines["forbidden"]["error"]["message"]
+    assert all(line["verificationStatus"] is None for line in lines.values())
+
+
+def test_unreachable(run: Run, server: Simulator) -> None:
+    ran = run("wait", "--base-url", "http://127.0.0.1:1", "id")
+    assert ran.code == 3
+    assert ran.lines["id"]["error"]["type"] == "TransportError"
+
+
+@pytest.mark.parametrize("source", ["file", "-"])
+def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, source: str) -> None:
+    for execution_id in ("a", "b c", "ü", "d"):
+        server.add(execution_id)
+    text = "\N{BYTE ORDER MARK}a\r\n\n  # comment\n  b c  \nü\na\n"
+    (tmp_path / "ids.txt").write_text(text, encoding="utf-8")
+    where = "-" if source == "-" else str(tmp_path / "ids.txt")
+    ran = run("wait", "d", "--from", where, stdin=text.lstrip("\N{BYTE ORDER MARK}"))
+    assert ran.code == 0
+    assert ran.lines.keys() == {"a", "b c", "ü", "d"}
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["wait"], "give at least one execution ID"),
+        (["wait", "--from", "/no/such/file"], "cannot read IDs from /no/such/file"),
+        (["wait", "--from", "-"], "give at least one execution ID"),
+        (["wait", "--deadline", "0", "id"], "deadline must be above zero"),
+        (["wait", "--deadline", "nan", "id"], "deadline must be above zero"),
+        (["wait", "--deadline", "soon", "id"], "'--deadline'"),
+        (["wait", "--base-url", "ftp://x", "id"], "base_url must be"),
+        (["status", "--base-url", "https://user:pw@x", "id"], "credentials"),
+        (["status", ".."], "is not an execution ID"),
+        (["status"], "ID"),
+        (["simulate", "--port", "70000"], "'--port'"),
+        (["unknown"], "unknown"),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: list[str], message: str) -> None:
+    ran = run(*arguments)
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+
+
+def test_a_file_that_is_no_text(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_bytes(b"\xff\xfe")
+    ran = run("wait", "--from", str(tmp_path / "ids"))
+    assert ran.code == 2
+    assert "cannot read IDs" in ran.err
+
+
+def test_a_key_that_cannot_be_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2\n")
+    ran = run("status", "id")
+    assert ran.code == 2
+    assert "api_key" in ran.err
+    assert "hunter2" not in ran.err
+
+
+def test_ctrl_c_exits_130_and_says_how_to_go_on(
+    run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(_: asyncio.Runner, command: Any) -> None:
+        command.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio.Runner, "run", interrupted)
+    ran = run("wait", "id")
+    assert (ran.code, ran.err) == (130, "truebit-async: interrupted\n")
+    ran = run("wait", "id", "--out", str(tmp_path / "out"))
+    assert ran.code == 130
+    assert f"run the same command with --out {tmp_path / 'out'} --resume" in ran.err
+
+
+def test_the_fastest_loop_there_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", types.SimpleNamespace(new_event_loop="fast"))
+    assert cli_app._fastest_loop() == "fast"  # type: ignore[comparison-overlap]
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert cli_app._fastest_loop() is None
+
+
+# wait --from and --out
+
+
+def test_ids_may_be_json_and_malformed_lines_stop_nothing(run: Run, server: Simulator, tmp_path: Path) -> None:
+    for execution_id in ("a", "b", "c"):
+        server.add(execution_id)
+    lines = ['{"executionId": "a", "more": 1}', "b", "{", '{"id": "x"}', '{"executionId": 7}', "two\ttabs", "c", "{}"]
+    (tmp_path / "ids").write_text("\n".join(lines))
+    ran = run("wait", "--from", str(tmp_path / "ids"))
+    assert ran.code == 3
+    assert ran.lines.keys() == {"a", "b", "c"}
+    for number, reason in [
+        (3, "not a JSON"),
+        (4, "not a JSON"),
+        (5, "not a str"),
+        (6, "control char"),
+        (8, "not a JSON"),
+    ]:
+        assert re.search(rf"ids:{number}: .*{reason}", ran.err)
+
+
+def test_nothing_but_malformed_lines(run: Run, server: Simulator) -> None:
+    ran = run("wait", "--from", "-", stdin="{")
+    assert ran.code == 2
+    assert "-:1: not a JSON object" in ran.err
+
+
+def test_results_go_to_a_file_and_a_second_run_goes_on(run: Run, server: Simulator, tmp_path: Path) -> None:
+    add_every_fate(server)
+    out = tmp_path / "results.jsonl"
+    arguments = ["wait", "good", "failed", "missing", "endless", "--deadline", "0.3", "--out", str(out)]
+    ran = run(*arguments)
+    assert (ran.code, ran.out) == (3, "")
+    assert {record.execution_id for record in read_checkpoint(out)} == {"good", "failed", "missing", "endless"}
+
+    server.requests.clear()
+    server.add("missing", output="found")
+    server.add("endless", output="ended")
+    ran = run(*arguments, "--resume")
+    assert (ran.code, ran.out) == (1, "")  # the failed one counts, though it was not asked for again
+    assert {request.execution_id for request in server.requests} == {"missing", "endless"}
+    assert all(record.is_final for record in {r.execution_id: r for r in read_checkpoint(out)}.values())
+    assert "2 of 2 finished" in ran.err
+
+    server.requests.clear()
+    assert run(*arguments, "--resume").code == 1
+    assert not server.requests
+
+
+def test_a_torn_line_is_reported_and_mended(run: Run, server: Simulator, tmp_path: Path) -> None:
+    server.add("a")
+    server.add("b")
+    out = tmp_path / "results.jsonl"
+    assert run("wait", "a", "--out", str(out)).code == 0
+    with out.open("ab") as file:
+        file.write(b'{"executionId": "b", "verif')
+    ran = run("wait", "a", "b", "--out", str(out), "--resume")
+    assert ran.code == 0
+    assert "the last line was torn, and its 27 bytes were removed" in ran.err
+    assert [record.execution_id for record in read_checkpoint(out)] == ["a", "b"]
+
+
+def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Path) -> None:
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("dear diary\n")
+    full = tmp_path / "full.jsonl"
+    assert run("wait", "missing", "--out", str(full)).code == 3
+    server.requests.clear()
+    for arguments, message in [
+        (["--out", str(foreign)], "it exists and is not empty"),
+        (["--out", str(foreign), "--resume"], "line 1 is no outcome"),
+        (["--out", str(full)], "it exists and is not empty"),
+        (["--out", str(tmp_path)], "Is a directory"),
+        (["--out", str(tmp_path / "no" / "such")], "No such file"),
+        (["--resume"], "--resume needs --out"),
+    ]:
+        ran = run("wait", "id", *arguments)
+        assert ran.code == 2
+        assert message in ran.err
+    assert not server.requests
+    assert foreign.read_text() == "dear diary\n"
+
+
+def test_wrong_configuration_leaves_no_file(run: Run, tmp_path: Path) -> None:
+    assert run("wait", "id", "--base-url", "ftp://x", "--out", str(tmp_path / "out")).code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_an_error_and_not_a_loss(run: Run, server: Simulator, tmp_path: Path) -> None:
+    server.add("a")
+    ran = run("wait", "a", "--out", "/dev/full")
+    assert ran.code == 3
+    assert "No space left on device" in ran.err
+    assert "Traceback" not in ran.err
+
+
+# status
+
+
+@pytest.mark.parametrize(
+    ("execution_id", "code"), [("good", 1), ("failed", 1), ("indeterminate", 1), ("error", 1), ("done", 0)]
+)
+def test_status_prints_the_state(run: Run, server: Simulator, execution_id: str, code: int) -> None:
+    add_every_fate(server)
+    server.add("done", output="7")
+    ran = run("status", execution_id)
+    assert ran.code == code
+    assert json.loads(ran.out)["executionId"] == execution_id
+    assert ran.err == ""
+
+
+def test_status_of_what_does_not_exist(run: Run, server: Simulator) -> None:
+    ran = run("status", "missing")
+    assert ran.code == 3
+    assert ran.out == ""
+    assert ran.err.startswith("truebit-async: execution 'missing': the dispatcher answered 404")
+
+
+# demo and simulate
+
+
+def test_the_demo_runs_as_planned(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_demo, "_POLICY", FAST)
+    ran = run("demo")
+    assert ran.code == 0
+    assert "Every execution ended as planned" in ran.out
+    for role in CAST:
+        assert f"{role.count} {role.name}" in ran.out
+    assert "38 of 38 finished" in ran.err
+    assert re.search(r"succeeded +│ +23 ", ran.err)
+    assert re.search(r"no answer +│ +2 ", ran.err)
+
+
+def test_a_demo_that_goes_wrong_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_demo, "_POLICY", attrs.evolve(FAST, max_consecutive_errors=1))
+    ran = run("demo")
+    assert ran.code == 1
+    assert "NOT every execution ended as planned" in ran.out
+
+
+def test_a_port_that_is_taken(run: Run, server: Simulator) -> None:
+    ran = run("simulate", "--port", server.url.rpartition(":")[2])
+    assert ran.code == 2
+    assert "in use" in ran.err
+
+
+def test_simulate_prints_its_ids(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave(_: asyncio.Event) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio.Event, "wait", leave)
+    ran = run("simulate", "--port", "0")
+    assert ran.code == 130
+    assert ran.out.splitlines() == [execution_id for role in CAST for execution_id in role.execution_ids]
+    assert "listens at http://127.0.0.1:" in ran.err
+
+
+# The rest
+
+
+def test_help_and_version(run: Run) -> None:
+    assert run("--version").out == f"truebit-async {truebit_async.__version__}\n"
+    ran = run("--help")
+    assert ran.code == 0
+    for command in ("status", "wait", "demo", "simulate"):
+        assert command in ran.out
+    assert "Exit codes" in ran.out
+
+
+def test_python_dash_m(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["truebit_async", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("truebit_async", run_name="__main__")
+    assert caught.value.code == 0
+    assert "truebit-async" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_it_says_which_one(run: Run, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    hide(monkeypatch, missing)
+    ran = run("demo")
+    assert ran.code == 2
+    assert ran.err == "truebit-async needs its command line extra: pip install 'truebit_async[cli]'\n"
+
+
+def test_other_missing_modules_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "attrs")
+    with pytest.raises(ModuleNotFoundError):
+        truebit_async.cli.main()
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
+    real_import = builtins.__import__
+
+    def import_without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] == hidden:
+            raise ModuleNotFoundError(name=hidden)
+        return real_import(name, *args, **kwargs)
+
+    for module in [name for name in sys.modules if name.startswith("truebit_async.cli.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(builtins, "__import__", import_without)

@@ -1,0 +1,123 @@
+"""The progress display, fed with events."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+from rich.console import Console, Group
+
+from truebit_async import Execution, Finished, Outcome, Paused, Polled, PollEvent, VerificationStatus, errors
+from truebit_async.cli.progress import BatchProgress, _clock
+from truebit_async.cli.statistics import Durations, Rate
+
+
+def polled() -> PollEvent:
+    return Polled("id", 0.1, Execution("id", VerificationStatus.RUNNING), None)
+
+
+def finished(seconds: float = 2.0, status: VerificationStatus = VerificationStatus.ERROR) -> PollEvent:
+    return Finished("id", Outcome("id", Execution("id", status), None, 1, seconds))
+
+
+def unanswered() -> PollEvent:
+    return Finished("id", Outcome("id", None, errors.TransportError("id", "reset"), 1, 2.0))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [100.0]
+    monkeypatch.setattr("truebit_async.cli.progress.time.monotonic", lambda: clock[0])
+    return clock
+
+
+def test_elsewhere_than_on_a_terminal_it_is_a_line_from_time_to_time(clock: list[float]) -> None:
+    file = io.StringIO()
+    progress = BatchProgress(Console(file=file, width=80))
+    progress.total = 100
+    with progress:
+        for _ in range(12):
+            clock[0] += 1
+            progress(polled())
+            progress(finished())
+        progress(Paused("id", 30.0, errors.RateLimitedError("id", 429)))
+        clock[0] += 5
+        progress(unanswered())
+    first, second, third, *table = file.getvalue().splitlines()
+    assert first == "4 of 100 finished: 4 error; 0.0 requests/s; median 2.0 s; p95 2.0 s"
+    assert second.startswith("9 of 100 finished: 9 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:01:31 left")
+    assert third.startswith("13 of 100 finished: 12 error, 1 no answer")
+    assert third.endswith("PAUSED by the server for 0:00:25")
+    assert table[0].strip() == "13 of 100 finished"
+    assert "12 requests in 17.0 s" in " ".join(table)
+    assert "median 2.0 s, p95 2.0 s" in " ".join(table)
+
+
+def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = io.StringIO()
+    progress = BatchProgress(Console(file=screen, force_terminal=True, width=100))
+    progress.total = 2
+    with progress:
+        progress.print_result("a line")
+        progress(finished(status=VerificationStatus.INDETERMINATE))
+        progress(unanswered())
+    assert capsys.readouterr().out == "a line\n"
+    assert "2 of 2 finished: 1 indeterminate, 1 no answer" in screen.getvalue()
+
+
+def test_it_draws_no_more_often_than_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = []
+    progress = BatchProgress(Console(file=io.StringIO(), force_terminal=True))
+    render = progress._render
+
+    def count() -> Group:
+        frames.append(1)
+        return render()
+
+    assert progress._live is not None
+    monkeypatch.setattr(progress._live, "_get_renderable", count)
+    with progress:
+        for _ in range(20_000):
+            progress(polled())
+    assert len(frames) <= 12
+
+
+def test_nothing_to_wait_for() -> None:
+    file = io.StringIO()
+    with BatchProgress(Console(file=file)):
+        pass
+    assert "0 of 0 finished" in file.getvalue()
+    assert "0 requests in 0.0 s" in file.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
+def test_clock(seconds: float, text: str) -> None:
+    assert _clock(seconds) == text
+
+
+def test_quantiles_are_right_to_one_percent() -> None:
+    rng = random.Random(1)
+    values = [rng.expovariate(0.2) for _ in range(5000)]
+    durations = Durations()
+    assert durations.quantile(0.5) is None
+    for value in values:
+        durations.add(value)
+    values.sort()
+    for fraction in (0.05, 0.5, 0.95, 1.0):
+        exact = values[max(0, round(fraction * 5000) - 1)]
+        assert durations.quantile(fraction) == pytest.approx(exact, rel=0.015)
+
+
+def test_durations_of_zero_are_the_shortest() -> None:
+    durations = Durations()
+    durations.add(0.0)
+    assert durations.quantile(0.5) == pytest.approx(0.001, rel=0.02)
+
+
+def test_a_rate_is_that_of_the_last_seconds() -> None:
+    rate = Rate(window=10)
+    assert rate.sample(0.0, 0) == 0.0
+    assert rate.sample(2.0, 100) == 50.0
+    assert rate.sample(20.0, 100) == 0.0
+    assert rate.sample(25.0, 150) == 10.0

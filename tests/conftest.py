@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+import aioresponses.core
+import pytest
+from policies import FAST
+
+from truebit_async import TruebitSession
+from truebit_async.testing import Simulator
+from truebit_async.testing.virtual_time import VirtualTimeLoop
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualTimeLoop}
+    return {"real": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRUEBIT_API_KEY", raising=False)
+    monkeypatch.delenv("TRUEBIT_BASE_URL", raising=False)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def session(simulator: Simulator) -> AsyncIterator[TruebitSession]:
+    async with TruebitSession(simulator.url, policy=FAST) as session:
+        yield session
+
+
+@pytest.fixture
+def mocked_http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses.aioresponses]:
+    """aioresponses, with the one argument it does not know yet.
+
+    aiohttp 3.14 requires ``stream_writer`` of `ClientResponse`; aioresponses 0.7.9 does not pass it (its issue 289).
+    To be removed when that is fixed.
+    """
+
+    class Response(aiohttp.ClientResponse):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.setdefault("stream_writer", Mock())
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(aioresponses.core, "ClientResponse", Response)
+    with aioresponses.aioresponses() as mocked:
+        yield mocked

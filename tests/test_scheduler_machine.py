@@ -1,0 +1,120 @@
+"""Any sequence of beginning, leaving, failing, finishing and closing: one end per wait, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from fake_dispatcher import RUNNING, SUCCESS, FakeDispatcher
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tenacity import wait_fixed
+
+from truebit_async import Outcome, PollPolicy, errors
+from truebit_async._batch import wait_for_all
+from truebit_async.testing import VirtualTimeLoop
+
+IDS = st.sampled_from(["a", "b", "c", "d"])
+FATES = st.sampled_from(
+    [
+        RUNNING,
+        SUCCESS,
+        errors.ExecutionNotFoundError("x", 404),
+        errors.TransportError("x", "reset"),
+        errors.RateLimitedError("x", 429, None, 3.0),
+        ZeroDivisionError("a bug"),
+    ]
+)
+MAX_CONCURRENCY = 2
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
+        self.dispatcher = FakeDispatcher(latency=0.5)
+        self.poller = self.dispatcher.poller(MAX_CONCURRENCY)
+        self.waits: list[asyncio.Task[Outcome]] = []
+        self.batches: list[tuple[set[str], asyncio.Task[list[Outcome]]]] = []
+        self.is_closed = False
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(coroutine)
+
+    @rule(execution_id=IDS, deadline=st.sampled_from([0.2, 1.0, 4.5, None]), pace=st.sampled_from([0.0, 0.3, 2.0]))
+    def begin(self, execution_id: str, deadline: float | None, pace: float) -> None:
+        policy = PollPolicy(wait=wait_fixed(pace or 0.01), deadline=deadline, max_consecutive_errors=3)
+
+        async def begin() -> None:
+            self.waits.append(asyncio.create_task(self.poller.wait(execution_id, policy)))
+            await asyncio.sleep(0)
+
+        self.run(begin())
+
+    @rule(ids=st.lists(IDS, max_size=6), max_pending=st.integers(1, 3))
+    def begin_batch(self, ids: list[str], max_pending: int) -> None:
+        policy = PollPolicy(wait=wait_fixed(0.4), deadline=6.0)
+
+        async def collect() -> list[Outcome]:
+            return [outcome async for outcome in wait_for_all(self.poller, ids, policy, max_pending)]
+
+        async def begin() -> None:
+            self.batches.append((set(ids), asyncio.create_task(collect())))
+            await asyncio.sleep(0)
+
+        self.run(begin())
+
+    @rule(which=st.integers(0, 20))
+    def leave(self, which: int) -> None:
+        async def leave() -> None:
+            tasks: list[asyncio.Task[Any]] = [*self.waits, *(task for _, task in self.batches)]
+            if tasks:
+                tasks[which % len(tasks)].cancel()
+            await asyncio.sleep(0)
+
+        self.run(leave())
+
+    @rule(execution_id=IDS, fate=FATES)
+    def decide(self, execution_id: str, fate: Any) -> None:
+        self.dispatcher.script(execution_id, fate)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 1.0, 7.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @rule()
+    def close(self) -> None:
+        self.is_closed = True
+        self.run(self.poller.close())
+        self.run(asyncio.sleep(0))
+        assert all(task.done() for task in self.waits)
+
+    @invariant()
+    def the_cap_holds(self) -> None:
+        assert self.dispatcher.most_in_flight <= MAX_CONCURRENCY
+
+    def teardown(self) -> None:
+        self.run(self.poller.close())
+        self.run(asyncio.sleep(1))
+        loop = self.runner.get_loop()
+        for task in self.waits:
+            assert task.done()
+            if not task.cancelled() and task.exception() is None:
+                assert isinstance(task.result(), Outcome)
+        for ids, batch in self.batches:
+            assert batch.done()
+            if not batch.cancelled() and batch.exception() is None:
+                assert {outcome.execution_id for outcome in batch.result()} == ids
+        assert self.dispatcher.in_flight == 0
+        assert self.poller._pacer._in_flight == 0
+        assert not self.poller._waits
+        assert not self.poller._flights
+        assert not asyncio.all_tasks(loop)
+        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
+        self.runner.close()
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

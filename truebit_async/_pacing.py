@@ -1,0 +1,49 @@
+"""When the next request of a session may start: a free slot, the rate, and pauses the server asked for.
+
+Pure arithmetic over times that the caller passes in (seconds of one monotonic clock).
+"""
+
+from __future__ import annotations
+
+import math
+
+# A late timer would lose its turns for good if every request had to keep its full distance to the one before, so
+# turns missed within the last LATENESS seconds are made up. Running at PACE of the cap leaves room for just that:
+# no window of one second holds more than max_rate * PACE * (1 + LATENESS) < max_rate requests, plus one.
+LATENESS = 0.02
+PACE = 0.98
+
+
+class Pacer:
+    """The caps of one session.
+
+    Args:
+        max_concurrency: requests in flight at once.
+        max_rate: requests per second; None sets no cap.
+    """
+
+    def __init__(self, max_concurrency: int, max_rate: float | None) -> None:
+        self._max_concurrency = max_concurrency
+        self._interval = 0.0 if max_rate is None else 1 / (max_rate * PACE)
+        self._in_flight = 0
+        self._next_turn = -math.inf
+        self._paused_until = -math.inf
+
+    def next_start(self) -> float:
+        """Return the time from which one more request may start; infinity while every slot is taken."""
+        if self._in_flight >= self._max_concurrency:
+            return math.inf
+        return max(self._next_turn, self._paused_until)
+
+    def started(self, now: float) -> None:
+        """Take a slot and a turn for a request that starts now."""
+        self._in_flight += 1
+        self._next_turn = max(self._next_turn, now - LATENESS) + self._interval
+
+    def finished(self) -> None:
+        """Give the slot of a request back."""
+        self._in_flight -= 1
+
+    def pause(self, until: float) -> None:
+        """Start no request before the given time; a longer pause that is already set stays."""
+        self._paused_until = max(self._paused_until, until)

@@ -1,0 +1,338 @@
+"""The protocol without I/O: execution ID → request path; status, headers and body → `Execution` or a typed error.
+
+Source of every fact here: the dispatcher's API description (operation ``getFunctionExecutionStatus``) and the
+payloads published with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from types import NoneType, UnionType
+from typing import Any, Never, get_args
+from urllib.parse import quote
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from truebit_async.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    DecodeError,
+    ExecutionIdMismatchError,
+    ExecutionNotFoundError,
+    InvalidExecutionIdError,
+    PaymentRequiredError,
+    RateLimitedError,
+    RedirectError,
+    ServerError,
+    TruebitError,
+    UnexpectedResponseError,
+    UnknownStatusError,
+)
+from truebit_async.models import Execution, ExecutionStatus, VerificationStatus
+
+try:
+    import orjson
+except ModuleNotFoundError:  # it is in the extra `speed`
+    orjson = None  # type: ignore[assignment]
+
+MAX_EXECUTION_ID_LENGTH = 512  # ours: the API names no limit, and published IDs have 36 characters
+EXCERPT_BYTES = 1024
+STATUS_PATH = "/task/function/execution-status/"
+
+_ERROR_CLASSES: dict[int, type[ApiError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: AuthenticationError,
+    404: ExecutionNotFoundError,
+    429: RateLimitedError,
+}
+_VERIFICATION_STATUSES = frozenset(VerificationStatus)
+
+
+# Requests
+
+
+def check_execution_id(execution_id: object) -> str:
+    """Return the ID if it can be one.
+
+    Raises:
+        InvalidExecutionIdError: it is not a str, empty, ``.`` or ``..``, has control characters or lone
+            surrogates, or more than 512 characters.
+    """
+    if not isinstance(execution_id, str):
+        kind = type(execution_id).__name__
+        raise InvalidExecutionIdError(repr(execution_id)[:MAX_EXECUTION_ID_LENGTH], f"it is not a str but {kind}")
+    if not execution_id:
+        reason = "it is empty"
+    elif execution_id in {".", ".."}:
+        reason = "it would change the path of the request"
+    elif len(execution_id) > MAX_EXECUTION_ID_LENGTH:
+        reason = f"it has {len(execution_id)} characters, more than {MAX_EXECUTION_ID_LENGTH}"
+    elif not execution_id.isprintable() and any(unicodedata.category(char) in {"Cc", "Cs"} for char in execution_id):
+        reason = "it has control characters or lone surrogates"
+    else:
+        return execution_id
+    raise InvalidExecutionIdError(execution_id, reason)
+
+
+def status_path(execution_id: str) -> str:
+    """Return the path that asks for the status of a checked ID, which becomes exactly one path segment."""
+    return STATUS_PATH + quote(execution_id, safe="")
+
+
+# Replies
+
+
+def decode_status(
+    execution_id: str, status: int, headers: Mapping[str, str], body: bytes | bytearray, *, now: float
+) -> Execution:
+    """Return what a reply says of an execution.
+
+    Args:
+        execution_id: the ID that was asked for.
+        status: the HTTP status code.
+        headers: the response headers; the mapping must ignore the case of names, as HTTP does.
+        body: the whole body, decompressed.
+        now: the wall clock, in seconds since the epoch, to read dates by.
+
+    Raises:
+        ApiError: the status is an error.
+        UnexpectedResponseError: the reply is not one the API documents.
+    """
+    if status == 200:
+        return _decode_execution(execution_id, body)
+    raise _failure(execution_id, status, headers, body, now)
+
+
+def excerpt(body: bytes | bytearray) -> str:
+    """Return the beginning of a body for an error: at most 1 KiB, with U+FFFD for what is not UTF-8."""
+    text = body[:EXCERPT_BYTES].decode("utf-8", "replace")
+    # U+FFFD is longer than the byte it stands for, so the text is cut once more.
+    return text.encode()[:EXCERPT_BYTES].decode("utf-8", "ignore")
+
+
+def _failure(
+    execution_id: str, status: int, headers: Mapping[str, str], body: bytes | bytearray, now: float
+) -> TruebitError:
+    if 400 <= status <= 599:
+        error = _ERROR_CLASSES.get(status, ServerError if status >= 500 else ApiError)
+        return error(execution_id, status, _message(body), parse_retry_after(headers, now), headers.get("X-Request-Id"))
+    if 300 <= status <= 399:
+        location = headers.get("Location")
+        detail = "it redirects" if location is None else f"it redirects to {location[:200]!r}"
+        location = location and location[:EXCERPT_BYTES]
+        return RedirectError(execution_id, status, detail, excerpt(body), location)
+    return UnexpectedResponseError(execution_id, status, "the API does not document this status", excerpt(body))
+
+
+def _decode_execution(execution_id: str, body: bytes | bytearray) -> Execution:
+    try:
+        reply = _json_object(_parse_json(body))
+        status = _optional_str(reply, "verificationStatus")
+        received_id = _optional_str(reply, "executionId")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DecodeError(execution_id, 200, _explain(error), excerpt(body)) from error
+    if received_id is not None and received_id != execution_id:
+        received_id = received_id[:EXCERPT_BYTES]
+        detail = f"it is about execution {received_id[:200]!r}"
+        raise ExecutionIdMismatchError(execution_id, 200, detail, excerpt(body), received_id)
+    if status not in _VERIFICATION_STATUSES:
+        detail = "verificationStatus is missing" if status is None else f"verificationStatus is {status[:200]!r}"
+        status = status and status[:EXCERPT_BYTES]
+        raise UnknownStatusError(execution_id, 200, detail, excerpt(body), status)
+    # The schema does not require the ID to be repeated; using ours also keeps one string, not two, per ID.
+    reply["executionId"] = execution_id
+    try:
+        return _structure_execution()(reply, Execution)
+    except (ValueError, TypeError, KeyError):
+        return _structure_or_explain(execution_id, reply, body)
+
+
+@functools.cache
+def _structure_execution() -> Callable[[Any, type[Execution]], Execution]:
+    return make_converter().get_structure_hook(Execution)
+
+
+def _structure_or_explain(execution_id: str, reply: dict[str, Any], body: bytes | bytearray) -> Execution:
+    try:
+        return make_converter(detailed_validation=True).structure(reply, Execution)
+    except cattrs.BaseValidationError as error:
+        detail = "; ".join(cattrs.transform_error(error, path="execution"))
+        raise DecodeError(execution_id, 200, detail, excerpt(body)) from error
+
+
+def _json_object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    msg = f"expected a JSON object, got {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _optional_str(reply: dict[str, Any], name: str) -> str | None:
+    value = reply.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    msg = f"{name} is {type(value).__name__}, not a string"
+    raise TypeError(msg)
+
+
+def _explain(error: Exception) -> str:
+    match error:
+        case RecursionError():
+            return "its JSON is nested too deep"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case json.JSONDecodeError():
+            return f"it is not JSON ({error.msg} at character {error.pos})"
+    return str(error)
+
+
+def _message(body: bytes | bytearray) -> str | None:
+    """Return the ``message`` of a documented error body; an error with any other body is an error all the same."""
+    try:
+        reply = _parse_json(body)
+    except (ValueError, RecursionError):
+        return None
+    message = reply.get("message") if isinstance(reply, dict) else None
+    return message[:EXCERPT_BYTES] if isinstance(message, str) else None
+
+
+def _refuse_constant(name: str) -> Never:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+def _parse_int(digits: str) -> float:
+    """Read an integer as orjson does: one that has no room in 64 bits is a float, however long it is."""
+    return int(digits) if len(digits) < len(str(2**63)) else float(digits)
+
+
+_json_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)
+
+
+def _parse_json(body: bytes | bytearray) -> Any:
+    if orjson is not None:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass  # it refuses more than JSON does, and explains less: the standard library has the last word
+    return _json_decoder.decode(body.decode("utf-8"))
+
+
+# Retry-After
+
+
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that ``Retry-After`` asks to wait, or None if it is absent or says nothing usable.
+
+    A date counts from the server's own ``Date`` where there is one, so that a wrong clock on either side does no
+    harm; a date in the past is 0 seconds.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
+    until = _parse_http_date(value)
+    if until is None:
+        return None
+    sent = _parse_http_date(headers.get("Date", ""))
+    return max(0.0, until - (now if sent is None else sent))
+
+
+def _parse_http_date(value: str) -> float | None:
+    if not value.endswith("GMT"):
+        return None
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):  # the parser lets several kinds out
+        return None
+
+
+# The converter
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _is_optional(kind: Any) -> bool:
+    return isinstance(kind, UnionType) and NoneType in get_args(kind)
+
+
+def _exactly(*kinds: type) -> Any:
+    """Return a hook that takes values of these types as they are; cattrs would make ``"28"`` of 28 and 1 of true."""
+    expected = kinds[0].__name__
+
+    def structure(value: object, _: object) -> Any:
+        if type(value) in kinds:
+            return value
+        msg = f"expected {expected}, got {type(value).__name__}"
+        raise TypeError(msg)
+
+    return structure
+
+
+@functools.cache
+def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
+    """Return a converter between the models (snake_case) and the API's JSON objects (camelCase), both ways.
+
+    Unknown fields are ignored; absent ones and nulls become None, and None is left out again. It is made when it is
+    first asked for: that takes milliseconds, which importing the package should not.
+
+    Args:
+        detailed_validation: whether an error tells of everything that is wrong, and where. That costs time also
+            when nothing is wrong.
+    """
+    converter = cattrs.Converter(detailed_validation=detailed_validation)
+    for primitive in (str, int):
+        converter.register_structure_hook(primitive, _exactly(primitive))
+    # The statuses are str as well, and must not be taken by the hook for it.
+    for enum in (VerificationStatus, ExecutionStatus):
+        converter.register_structure_hook(enum, lambda value, enum: enum(value))
+
+    @converter.register_structure_hook_factory(_is_optional)
+    def optional_factory(kind: Any) -> Any:  # as cattrs does it, but the hook is looked up once and not at every value
+        (inner,) = (arg for arg in get_args(kind) if arg is not NoneType)
+        if inner is str:
+            return _exactly(str, NoneType)
+        structure_inner = converter.get_structure_hook(inner)
+        return lambda value, _: None if value is None else structure_inner(value, inner)
+
+    def names(cls: type) -> dict[str, Any]:
+        return {field.name: override(rename=_camel_case(field.name)) for field in attrs.fields(cls)}
+
+    @converter.register_structure_hook_factory(attrs.has)
+    def structure_factory(cls: type) -> Any:
+        structure_fields: Any = make_dict_structure_fn(cls, converter, **names(cls))
+        lifts_signature = cls is Execution
+
+        def structure(value: Any, kind: type) -> Any:
+            reply = value if isinstance(value, dict) else _json_object(value)
+            return structure_fields(_with_signature_inside(reply) if lifts_signature else reply, kind)
+
+        return structure
+
+    @converter.register_unstructure_hook_factory(attrs.has)
+    def unstructure_factory(cls: type) -> Any:
+        return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **names(cls))
+
+    return converter
+
+
+def _with_signature_inside(reply: dict[str, Any]) -> dict[str, Any]:
+    """Move a signature beside ``clearTextSolution`` (a published example) into it (the schema)."""
+    solution, signature = reply.get("clearTextSolution"), reply.get("signature")
+    if signature is None or not isinstance(solution, dict) or solution.get("signature") is not None:
+        return reply
+    return {**reply, "clearTextSolution": {**solution, "signature": signature}}

@@ -1,0 +1,21 @@
+"""The command ``truebit-async``. It needs the extra ``cli`` (Typer and Rich)."""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command, or say how to install what it needs.
+
+    Raises:
+        SystemExit: always, with the exit code that the documentation lists.
+    """
+    try:
+        from truebit_async.cli.app import app  # noqa: PLC0415  # the extra may be missing
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        sys.stderr.write("truebit-async needs its command line extra: pip install 'truebit_async[cli]'\n")
+        sys.exit(2)
+    app(prog_name="truebit-async")

@@ -1,0 +1,399 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    TruebitError
+    ├─ InvalidExecutionIdError (ValueError)   the ID cannot be one; no request was sent
+    ├─ ApiError                               the dispatcher answered with an error status
+    │  ├─ BadRequestError                     400
+    │  ├─ AuthenticationError                 401, 403
+    │  ├─ PaymentRequiredError                402
+    │  ├─ ExecutionNotFoundError              404
+    │  ├─ RateLimitedError                    429
+    │  └─ ServerError                         5xx
+    ├─ UnexpectedResponseError                the answer is not one the API documents
+    │  ├─ DecodeError                         not JSON, or not the documented shape
+    │  ├─ UnknownStatusError                  verificationStatus is missing or not documented
+    │  ├─ ExecutionIdMismatchError            the reply is about another execution
+    │  ├─ ResponseTooLargeError               the body passed max_response_bytes
+    │  └─ RedirectError                       redirects are never followed
+    ├─ TransportError                         no answer: DNS, connect, TLS, reset, cut-off body
+    │  └─ RequestTimeoutError (TimeoutError)  one exchange ran past request_timeout
+    ├─ VerificationTimeoutError (TimeoutError)  the deadline of the whole wait passed
+    ├─ VerificationFailedError                there is an answer, and it is not a verified success
+    │  ├─ StillRunningError                   verificationStatus Running
+    │  ├─ IndeterminateError                  verificationStatus Indeterminate
+    │  └─ ExecutionFailedError                verificationStatus Error, or executionStatus failed
+    ├─ SessionClosedError                     the session was closed
+    └─ CheckpointError                        a checkpoint file cannot be used
+
+Every error has an ``execution_id``. Its text says what happened, to which execution, and what to do. What a server sent
+is quoted in it with escapes, so that printing it cannot drive a terminal. All pickle and copy with their attributes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from truebit_async.models import Execution
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CheckpointError",
+    "DecodeError",
+    "ExecutionFailedError",
+    "ExecutionIdMismatchError",
+    "ExecutionNotFoundError",
+    "IndeterminateError",
+    "InvalidExecutionIdError",
+    "PaymentRequiredError",
+    "RateLimitedError",
+    "RedirectError",
+    "RequestTimeoutError",
+    "ResponseTooLargeError",
+    "ServerError",
+    "SessionClosedError",
+    "StillRunningError",
+    "TransportError",
+    "TruebitError",
+    "UnexpectedResponseError",
+    "UnknownStatusError",
+    "VerificationFailedError",
+    "VerificationTimeoutError",
+]
+
+# No slots: several errors derive from a builtin one too, and two layouts cannot be combined. attrs hands every field to
+# BaseException, which is what pickle rebuilds from.
+
+
+@attrs.define(slots=False, repr=False)
+class TruebitError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        execution_id: the execution it is about; None when it is about none.
+    """
+
+    execution_id: str | None
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may well succeed a little later; a wait then goes on polling."""
+        return False
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: something went wrong"
+
+    def __repr__(self) -> str:
+        fields = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)))
+        return f"{type(self).__name__}({', '.join(fields)})"
+
+
+@attrs.define(slots=False, repr=False)
+class InvalidExecutionIdError(TruebitError, ValueError):
+    """The value cannot be an execution ID, so no request was sent.
+
+    Attributes:
+        reason: what is wrong with it.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{_shortened(self.execution_id)} is not an execution ID: {self.reason}. "
+            "Pass the executionId string that the execute call returned."
+        )
+
+
+@attrs.define(slots=False, repr=False)
+class ApiError(TruebitError):
+    """The dispatcher answered with an error status.
+
+    Attributes:
+        status: the HTTP status code, 400 to 599.
+        message: the ``message`` of the JSON body (the documented error body), at most 1 KiB; None without one.
+        retry_after: seconds the server asks to wait (its ``Retry-After``); None when it does not say.
+        request_id: the ``X-Request-Id`` header of the answer, for a report to the operator; None without one.
+    """
+
+    status: int
+    message: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+
+    hint: ClassVar[str] = "See the message; the request itself may be wrong"
+
+    @property
+    def is_transient(self) -> bool:
+        """True for 408, 429 and every 5xx."""
+        return self.status in (408, 429) or self.status >= 500
+
+    def __str__(self) -> str:
+        said = f" ({self.message!r})" if self.message else ""
+        retry_after = "" if self.retry_after is None else f", retry after {self.retry_after:g} s"
+        request = f" Request ID: {self.request_id!r}." if self.request_id else ""
+        return (
+            f"execution {self.execution_id!r}: the dispatcher answered {self.status}{said}{retry_after}. "
+            f"{self.hint}.{request}"
+        )
+
+
+class BadRequestError(ApiError):
+    """400: the dispatcher does not accept the request."""
+
+    hint = "Check the execution ID and the base URL"
+
+
+class AuthenticationError(ApiError):
+    """401 or 403: the API key is missing, wrong, or not allowed to see this execution."""
+
+    hint = "Check the API key: pass api_key=... or set TRUEBIT_API_KEY"
+
+
+class PaymentRequiredError(ApiError):
+    """402: the account has no credit."""
+
+    hint = "Top up the account the API key belongs to"
+
+
+class ExecutionNotFoundError(ApiError):
+    """404: the dispatcher does not know the execution ID."""
+
+    hint = "Check the ID; if it was submitted just now, allow PollPolicy(not_found_grace=SECONDS)"
+
+
+class RateLimitedError(ApiError):
+    """429: too many requests."""
+
+    hint = "Poll less: lower max_rate or max_concurrency, or give PollPolicy a longer wait"
+
+
+class ServerError(ApiError):
+    """5xx: the dispatcher, or something in front of it, failed."""
+
+    hint = "The server may recover: try later, or allow more PollPolicy(max_consecutive_errors=...)"
+
+
+@attrs.define(slots=False, repr=False)
+class UnexpectedResponseError(TruebitError):
+    """The answer is not one the API documents.
+
+    Attributes:
+        status: the HTTP status code.
+        detail: what is wrong with the answer.
+        body_excerpt: the beginning of the body, at most 1 KiB; bytes that are not UTF-8 show as U+FFFD.
+    """
+
+    status: int
+    detail: str
+    body_excerpt: str
+
+    hint: ClassVar[str] = "Is the base URL that of a Truebit dispatcher?"
+
+    def __str__(self) -> str:
+        body = f" The body begins {self.body_excerpt[:200]!r}." if self.body_excerpt else ""
+        return (
+            f"execution {self.execution_id!r}: unexpected answer with status {self.status}: {self.detail}. "
+            f"{self.hint}{body}"
+        )
+
+
+class DecodeError(UnexpectedResponseError):
+    """The body is not JSON, or not the documented shape."""
+
+
+@attrs.define(slots=False, repr=False)
+class UnknownStatusError(UnexpectedResponseError):
+    """``verificationStatus`` is missing, or is not one the API documents.
+
+    Attributes:
+        verification_status: what was there, at most 1 KiB; None when nothing was.
+    """
+
+    verification_status: str | None
+
+    hint = "A newer API may know it: update truebit_async, or set PollPolicy(unknown_status='keep_waiting')."
+
+
+@attrs.define(slots=False, repr=False)
+class ExecutionIdMismatchError(UnexpectedResponseError):
+    """The reply is about another execution than the one asked for, so it was refused.
+
+    Attributes:
+        received_id: the ``executionId`` of the reply, at most 1 KiB.
+    """
+
+    received_id: str
+
+    hint = "A cache or proxy on the way may mix up answers."
+
+
+@attrs.define(slots=False, repr=False)
+class ResponseTooLargeError(UnexpectedResponseError):
+    """The body, after decompression, passed ``max_response_bytes``; the rest was not read.
+
+    Attributes:
+        max_response_bytes: the limit, in bytes.
+    """
+
+    max_response_bytes: int
+
+    hint = "If such an output is expected, raise max_response_bytes of the session."
+
+
+@attrs.define(slots=False, repr=False)
+class RedirectError(UnexpectedResponseError):
+    """The dispatcher answered with a redirect, which is never followed: the API key would travel along.
+
+    Attributes:
+        location: the ``Location`` header, at most 1 KiB; None without one.
+    """
+
+    location: str | None
+
+    hint = "If the new address is to be trusted, make it the base_url."
+
+
+@attrs.define(slots=False, repr=False)
+class TransportError(TruebitError):
+    """There was no answer: DNS, connect, TLS, reset, or a body that broke off. The cause is in ``__cause__``.
+
+    Attributes:
+        detail: what failed.
+    """
+
+    detail: str
+
+    @property
+    def is_transient(self) -> bool:
+        """True: the network may recover."""
+        return True
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: no answer: {self.detail}. Check the base URL and the network."
+
+
+@attrs.define(slots=False, repr=False)
+class RequestTimeoutError(TransportError, TimeoutError):
+    """One exchange, from connect to the last byte, ran past ``PollPolicy.request_timeout``.
+
+    Attributes:
+        request_timeout: the limit, in seconds.
+    """
+
+    request_timeout: float
+
+    def __str__(self) -> str:
+        return (
+            f"execution {self.execution_id!r}: no complete answer within {self.request_timeout:g} s. "
+            "Check the network, or raise PollPolicy(request_timeout=...)."
+        )
+
+
+@attrs.define(slots=False, repr=False)
+class VerificationTimeoutError(TruebitError, TimeoutError):
+    """The deadline of the whole wait passed without an answer. The execution may still finish: wait again.
+
+    Attributes:
+        deadline: the budget that ran out, in seconds (``PollPolicy.deadline``).
+        last_execution: the last state seen; None when no poll got one.
+        last_error: the last failed poll; None when none failed. Also the ``__cause__``.
+        polls: how many polls were answered or failed.
+        elapsed: seconds since the wait began.
+    """
+
+    deadline: float
+    last_execution: Execution | None
+    last_error: TruebitError | None
+    polls: int
+    elapsed: float
+
+    def __str__(self) -> str:
+        seen = self.last_execution
+        last = "its status was never seen" if seen is None else f"last seen {seen.verification_status.value}"
+        failed = f", last failure: {self.last_error}" if self.last_error is not None else ""
+        return (
+            f"execution {self.execution_id!r}: not verified within the deadline of {self.deadline:g} s "
+            f"(polls: {self.polls}, {last}{failed}). Wait again with the same ID, or allow a longer deadline."
+        )
+
+
+@attrs.define(slots=False, repr=False)
+class VerificationFailedError(TruebitError):
+    """There is an answer, and it is not a verified success.
+
+    Attributes:
+        execution: the answer.
+    """
+
+    execution: Execution
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r} has no verified output"
+
+
+class StillRunningError(VerificationFailedError):
+    """verificationStatus is Running: there is no verdict yet."""
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r} is still running. Use wait_for_verification() to wait for its verdict."
+
+
+class IndeterminateError(VerificationFailedError):
+    """verificationStatus is Indeterminate: the nodes reached no consensus."""
+
+    def __str__(self) -> str:
+        return (
+            f"execution {self.execution_id!r} is indeterminate: it took too long, the nodes disagreed, or too few "
+            "of them answered. Submit it again, with a larger limit or fewer required solutions."
+        )
+
+
+class ExecutionFailedError(VerificationFailedError):
+    """verificationStatus is Error, or the nodes agree that the run failed."""
+
+    def __str__(self) -> str:
+        solution = self.execution.clear_text_solution
+        if not self.execution.is_verified:
+            what = "ended with an error"
+        elif solution is None:
+            what = "was verified, but the reply holds no solution"
+        else:
+            what = f"was verified, and the nodes agree that it failed (output {_shortened(solution.output)})"
+        return f"execution {self.execution_id!r} {what}. Check the task and its input, then submit it again."
+
+
+@attrs.define(slots=False, repr=False)
+class SessionClosedError(TruebitError):
+    """The session was closed before or during the call."""
+
+    def __str__(self) -> str:
+        whose = "" if self.execution_id is None else f"execution {self.execution_id!r}: "
+        return f"{whose}the session is closed. Open a new TruebitSession, and close it only after its waits."
+
+
+@attrs.define(slots=False, repr=False)
+class CheckpointError(TruebitError):
+    """A checkpoint file cannot be used: see `truebit_async.checkpoint`.
+
+    Attributes:
+        path: the file.
+        detail: what is wrong with it, and what to do.
+    """
+
+    path: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.path}: {self.detail}"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -1,0 +1,63 @@
+"""Every budget of a wait, under its own name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+from tenacity import RetryCallState
+from tenacity.wait import wait_base, wait_fixed, wait_random_exponential
+
+from truebit_async._arguments import check_count, check_positive
+
+__all__ = ["PollPolicy", "WaitStrategy"]
+
+WaitStrategy = wait_base | Callable[[RetryCallState], float]
+"""What decides how long to sleep before the next poll: a tenacity wait strategy or a function like one."""
+
+
+def _default_wait() -> WaitStrategy:
+    # Full jitter at every step, also at the cap, so that waits which started together drift apart and stay apart.
+    return wait_fixed(0.5) + wait_random_exponential(multiplier=0.5, max=9.5)
+
+
+@attrs.frozen
+class PollPolicy:
+    """The budgets of a wait. None of them is called "timeout": each name says what it bounds.
+
+    Attributes:
+        wait: seconds to sleep before the next poll, decided by any tenacity wait strategy (``wait_fixed(2)``,
+            ``wait_chain(...)``, sums of them) or a function of a `tenacity.RetryCallState`. The default picks at
+            random between 0.5 s and a bound that grows from 1 s to 10 s.
+        deadline: seconds for the whole wait: sleeps, requests, bodies and retries. None waits for ever.
+        request_timeout: seconds for one exchange, from connect to the last byte.
+        max_consecutive_errors: how many transient failures in a row end the wait; any good answer resets the count.
+        not_found_grace: seconds from the start of the wait in which a 404 still counts as "not there yet".
+        unknown_status: what to do with a verificationStatus that the API does not document: ``"raise"`` an
+            `UnknownStatusError` or ``"keep_waiting"`` until the deadline.
+
+    Raises:
+        TypeError: a budget is not a number, or ``wait`` cannot be called.
+        ValueError: a budget is negative, zero, infinite or NaN, or ``unknown_status`` is none of the two words.
+    """
+
+    wait: WaitStrategy = attrs.field(factory=_default_wait)
+    deadline: float | None = 600.0
+    request_timeout: float = 30.0
+    max_consecutive_errors: int = 5
+    not_found_grace: float = 0.0
+    unknown_status: Literal["raise", "keep_waiting"] = "raise"
+
+    def __attrs_post_init__(self) -> None:
+        if not callable(self.wait):
+            msg = f"wait must be a tenacity wait strategy or a function, not {type(self.wait).__name__}"
+            raise TypeError(msg)
+        if self.deadline is not None:
+            check_positive("deadline", self.deadline)
+        check_positive("request_timeout", self.request_timeout)
+        check_count("max_consecutive_errors", self.max_consecutive_errors)
+        check_positive("not_found_grace", self.not_found_grace, zero_allowed=True)
+        if self.unknown_status not in ("raise", "keep_waiting"):
+            msg = f"unknown_status must be 'raise' or 'keep_waiting', not {self.unknown_status!r}"
+            raise ValueError(msg)

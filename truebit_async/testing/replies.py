@@ -1,0 +1,215 @@
+"""What a `Simulator` can answer: the documented replies, and the ways in which a server or a network fails.
+
+The bodies are written out here by hand, after the API's published examples, and not by the code that decodes
+them, so that the two cannot be wrong in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal, Self
+
+import attrs
+from aiohttp import web
+
+__all__ = ["Reply"]
+
+_SENDER = "0x" + "5a" * 20
+_SIGNATURE = {"v": 28, "r": "1b" * 32, "s": "2c" * 32}
+
+_Status = Literal["Success", "Running", "Indeterminate", "Error"]
+_Send = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+
+
+@attrs.frozen
+class Reply:
+    """One answer of a `Simulator`; made by the class methods, given to `Simulator.script`.
+
+    Attributes:
+        name: what it is, for messages.
+    """
+
+    name: str
+    _send: _Send = attrs.field(repr=False)
+
+    async def send(self, request: web.Request, execution_id: str) -> web.StreamResponse:
+        """Answer a request about an execution. The Simulator calls this."""
+        return await self._send(request, execution_id)
+
+    # Documented answers
+
+    @classmethod
+    def execution(
+        cls,
+        status: _Status,
+        output: str | None = None,
+        execution_status: Literal["succeed", "failed"] = "succeed",
+        *,
+        signature: Literal["beside", "inside"] = "beside",
+        executionId: str | None = None,  # noqa: N803  # as the API spells it
+    ) -> Self:
+        """Answer 200 with a state.
+
+        Args:
+            status: the verificationStatus.
+            output: what the task returned; None leaves clearTextSolution out.
+            execution_status: whether the run worked.
+            signature: where the signature stands: beside clearTextSolution (a published example) or inside it (the
+                schema).
+            executionId: the ID in the body; None repeats the one asked for.
+        """
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            body: dict[str, object] = {"executionId": executionId or execution_id}
+            if output is not None:
+                solution: dict[str, object] = {
+                    "output": output,
+                    "executionStatus": execution_status,
+                    "senderAddress": _SENDER,
+                }
+                body["clearTextSolution"] = solution
+                (solution if signature == "inside" else body)["signature"] = _SIGNATURE
+            body["verificationStatus"] = status
+            return web.json_response(body)
+
+        return cls(f"200 {status}", send)
+
+    @classmethod
+    def running(cls) -> Self:
+        """Answer that the execution is still running."""
+        return cls.execution("Running")
+
+    @classmethod
+    def success(cls, output: str) -> Self:
+        """Answer that the nodes agree and the run worked."""
+        return cls.execution("Success", output)
+
+    @classmethod
+    def failed(cls, output: str = "") -> Self:
+        """Answer that the nodes agree that the run failed."""
+        return cls.execution("Success", output, "failed")
+
+    @classmethod
+    def error(cls, status: int, message: str = "simulated error", *, retry_after: float | str | None = None) -> Self:
+        """Answer with an error status and the documented error body.
+
+        Args:
+            status: 400 to 599.
+            message: the ``message`` of the body.
+            retry_after: the Retry-After header: seconds, or any text as it is; None sends none.
+        """
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        return cls.raw(status, json.dumps({"message": message}).encode(), headers)
+
+    # Answers no dispatcher should give
+
+    @classmethod
+    def raw(
+        cls,
+        status: int,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        content_type: str = "application/json",
+    ) -> Self:
+        """Answer with this status, body and headers."""
+        sent = {"Content-Type": content_type, **(headers or {})}
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            return web.Response(status=status, body=body, headers=sent)
+
+        return cls(f"{status} raw", send)
+
+    @classmethod
+    def redirect(cls, location: str, status: int = 302) -> Self:
+        """Answer with a redirect to ``location``."""
+        return cls.raw(status, headers={"Location": location})
+
+    @classmethod
+    def wrong_id(cls, execution_id: str = "another-execution") -> Self:
+        """Answer about an execution that was not asked for."""
+        return cls.execution("Success", "42", executionId=execution_id)
+
+    # Answers that never arrive whole
+
+    @classmethod
+    def hang(cls) -> Self:
+        """Take the request and never answer; the handler ends with the connection or the Simulator."""
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            await asyncio.Event().wait()
+            raise AssertionError  # pragma: no cover  # nobody sets that event
+
+        return cls("hang", send)
+
+    @classmethod
+    def reset(cls) -> Self:
+        """Reset the connection (TCP RST) in place of an answer."""
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            transport = _transport(request)
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+            return web.Response()
+
+        return cls("reset", send)
+
+    @classmethod
+    def garbage(cls, data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n") -> Self:
+        """Send bytes that are not HTTP and close the connection."""
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            transport = _transport(request)
+            transport.write(data)
+            transport.close()
+            return web.Response()
+
+        return cls("garbage", send)
+
+    @classmethod
+    def cut_off(cls) -> Self:
+        """Announce a body, send half of it and close the connection."""
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Length": "200", "Content-Type": "application/json"})
+            await response.prepare(request)
+            await response.write(b'{"executionId": "')
+            _transport(request).close()
+            return response
+
+        return cls("cut off", send)
+
+    @classmethod
+    def slow(cls, seconds: float, output: str = "42") -> Self:
+        """Answer with a Success whose body takes ``seconds`` to arrive, a piece at a time."""
+
+        async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            body = json.dumps(
+                {
+                    "executionId": execution_id,
+                    "clearTextSolution": {"output": output, "executionStatus": "succeed", "senderAddress": _SENDER},
+                    "verificationStatus": "Success",
+                }
+            ).encode()
+            response = web.StreamResponse(
+                headers={"Content-Length": str(len(body)), "Content-Type": "application/json"}
+            )
+            await response.prepare(request)
+            step = -(-len(body) // 10)
+            for start in range(0, len(body), step):
+                await asyncio.sleep(seconds / 10)
+                await response.write(body[start : start + step])
+            return response
+
+        return cls(f"slow ({seconds:g} s)", send)
+
+
+def _transport(request: web.Request) -> asyncio.Transport:
+    transport = request.transport
+    assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a request being handled has a live one
+    return transport

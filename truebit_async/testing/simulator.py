@@ -1,0 +1,191 @@
+"""A dispatcher on loopback that follows the documented contract of the status endpoint, and fails on request."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import unquote
+
+import attrs
+from aiohttp import web
+
+from truebit_async.testing.replies import Reply
+
+__all__ = ["RecordedRequest", "Simulator"]
+
+_STATUS_PATH = "/task/function/execution-status/"
+_LOG_SIZE = 100_000
+_SHUTDOWN_TIMEOUT = 0.05  # seconds for handlers that are still busy when it stops; aiohttp takes 0 for "no limit"
+
+
+@attrs.frozen
+class RecordedRequest:
+    """A request that arrived at a `Simulator`.
+
+    Attributes:
+        time: when, in seconds of `time.monotonic`.
+        path: the path exactly as it was sent, still percent-encoded.
+        execution_id: the decoded ID it asked about; None if it asked for something else.
+        headers: its headers; the mapping ignores the case of names.
+    """
+
+    time: float
+    path: str
+    execution_id: str | None
+    headers: Mapping[str, str] = attrs.field(repr=False)
+
+
+@attrs.define
+class _SimulatedExecution:
+    final: Reply
+    polls_left: float
+    ends_at: float
+
+    def next_reply(self) -> Reply:
+        if self.polls_left > 0 or time.monotonic() < self.ends_at:
+            self.polls_left -= 1
+            return Reply.running()
+        return self.final
+
+
+@attrs.define
+class _Script:
+    replies: deque[Reply]
+
+    def next_reply(self) -> Reply:
+        return self.replies.popleft() if len(self.replies) > 1 else self.replies[0]
+
+
+class Simulator:
+    """A real HTTP server on 127.0.0.1 for tests and trials. An ID that nobody added is a 404.
+
+    Use it as ``async with Simulator() as sim: ...``. Executions may be added before and while it runs.
+
+    Args:
+        port: the port to listen on; 0 takes a free one.
+    """
+
+    def __init__(self, *, port: int = 0) -> None:
+        self._port = port
+        self._executions: dict[str, _SimulatedExecution | _Script] = {}
+        self._runner: web.AppRunner | None = None
+        self._max_rate = math.inf
+        self._served: deque[float] = deque()
+        self.requests: deque[RecordedRequest] = deque(maxlen=_LOG_SIZE)
+        """What arrived, oldest first; the last 100,000 requests."""
+
+    # What it knows
+
+    def add(
+        self,
+        execution_id: str,
+        *,
+        polls: int = 0,
+        running_for: float = 0.0,
+        status: Literal["Success", "Indeterminate", "Error", "Running"] = "Success",
+        output: str | None = None,
+        execution_status: Literal["succeed", "failed"] = "succeed",
+    ) -> None:
+        """Add an execution, or replace the one with this ID.
+
+        Args:
+            execution_id: its ID.
+            polls: how many times to answer Running first.
+            running_for: how many seconds from now to answer Running at least.
+            status: the verificationStatus it ends in; Running never ends.
+            output: what it returns; None stands for ``"42"``, or for an empty output if it failed.
+            execution_status: whether the run works; only a Success says so.
+        """
+        if status == "Success":
+            default_output = "42" if execution_status == "succeed" else ""
+            final = Reply.execution(status, default_output if output is None else output, execution_status)
+        else:
+            final = Reply.execution(status)
+        self._executions[execution_id] = _SimulatedExecution(final, polls, time.monotonic() + running_for)
+
+    def script(self, execution_id: str, *replies: Reply) -> None:
+        """Answer requests for this ID with these replies, one after the other; the last one is repeated.
+
+        Raises:
+            ValueError: there is no reply.
+        """
+        if not replies:
+            msg = "a script needs at least one reply"
+            raise ValueError(msg)
+        self._executions[execution_id] = _Script(deque(replies))
+
+    def limit_rate(self, per_second: float) -> None:
+        """Answer 429 with ``Retry-After: 1`` to requests beyond this many in one second."""
+        self._max_rate = per_second
+
+    # The server
+
+    @property
+    def url(self) -> str:
+        """The base URL to give to a session.
+
+        Raises:
+            RuntimeError: the Simulator is not running.
+        """
+        if self._runner is None:
+            msg = "the Simulator is not running; write `async with Simulator() as sim:`"
+            raise RuntimeError(msg)
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        now = time.monotonic()
+        path = request.raw_path.partition("?")[0]
+        execution_id = _execution_id(path)
+        self.requests.append(RecordedRequest(now, request.raw_path, execution_id, request.headers))
+        if execution_id is None:
+            return await Reply.error(404, "no such endpoint").send(request, "")
+        if request.method != "GET":
+            return await Reply.error(405, "only GET is allowed here").send(request, execution_id)
+        reply = self._too_fast(now) or self._reply_about(execution_id)
+        return await reply.send(request, execution_id)
+
+    def _reply_about(self, execution_id: str) -> Reply:
+        execution = self._executions.get(execution_id)
+        if execution is None:
+            return Reply.error(404, f"execution {execution_id} was not found")
+        return execution.next_reply()
+
+    def _too_fast(self, now: float) -> Reply | None:
+        if self._max_rate == math.inf:
+            return None
+        while self._served and self._served[0] <= now - 1:
+            self._served.popleft()
+        if len(self._served) >= self._max_rate:
+            return Reply.error(429, "too many requests", retry_after=1)
+        self._served.append(now)
+        return None
+
+
+def _execution_id(path: str) -> str | None:
+    segment = path.removeprefix(_STATUS_PATH)
+    return None if segment == path or not segment or "/" in segment else unquote(segment)
