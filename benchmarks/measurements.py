@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import statistics
 import subprocess
 import sys
@@ -50,22 +51,28 @@ async def _in_flight(count: int, ask: Ask) -> int:
 
 
 def single_requests(url: str, rounds: int, *, speed: bool) -> Numbers:
-    """CPU per GET, microseconds; the contestants take turns in one process, 320 requests at a time."""
+    """CPU per GET, microseconds; the contestants take turns in one process, 64 requests in flight.
+
+    The ratio of ours to plain aiohttp is taken within each round, because a machine changes its mood between them.
+    """
 
     async def run() -> Numbers:
-        contestants: dict[str, Contestant] = {"plain aiohttp": plain_aiohttp, "truebit_async": truebit}
+        turns: dict[str, tuple[Contestant, int]] = {
+            "plain aiohttp": (plain_aiohttp, 320),
+            "truebit_async": (truebit, 320),
+        }
         if not speed:
-            contestants["plain httpx"] = plain_httpx
+            turns["plain httpx"] = (plain_httpx, 64)  # fewer, because it takes so long
         async with contextlib.AsyncExitStack() as stack:
-            asks = {name: await stack.enter_async_context(enter(url)) for name, enter in contestants.items()}
+            asks = {name: await stack.enter_async_context(enter(url)) for name, (enter, _) in turns.items()}
             costs: dict[str, list[float]] = {name: [] for name in asks}
             for number in range(rounds + 1):
-                names = list(asks)
-                for name in names[number % len(names) :] + names[: number % len(names)]:
-                    cost = await timed(_in_flight(320, asks[name]))
+                for name in list(asks)[:: 1 if number % 2 else -1]:
+                    cost = await timed(_in_flight(turns[name][1], asks[name]))
                     if number:  # the first round warms up
                         costs[name].append(cost.cpu_per_request)
-        return {name: statistics.median(cost) for name, cost in costs.items()}
+        ratios = [ours / plain for ours, plain in zip(costs["truebit_async"], costs["plain aiohttp"], strict=True)]
+        return {"ratio": statistics.median(ratios)} | {name: statistics.median(cost) for name, cost in costs.items()}
 
     if not speed:
         _do_without_orjson()
@@ -80,12 +87,23 @@ def _do_without_orjson() -> None:
 
 
 def batch(url: str, kind: str, count: int, shortest: float, spread: float) -> Numbers:
-    """CPU per poll, microseconds, of a batch whose executions run for between ``shortest`` and so much more seconds."""
+    """CPU per poll, microseconds, of a batch whose executions run for between ``shortest`` and so much more seconds.
+
+    The plain loop is measured right before and right after it: over a minute, a machine changes its mood.
+    """
     _do_without_orjson()
     ids = [f"run-{shortest + spread * (number * 7919 % count) / count:.3f}-{kind}-{number}" for number in range(count)]
     run = {"truebit_async": truebit_batch, "gather": gather_tenacity_batch}[kind]
-    cost = asyncio.run(timed(run(url, ids, batch_policy(shortest / 5, shortest / 5 * 9.5))))
-    return {"cpu per poll": cost.cpu_per_request, "polls": cost.requests, "wall": cost.wall}
+
+    async def measure() -> Numbers:
+        async with plain_aiohttp(url) as ask:
+            before = await timed(_in_flight(count // 4, ask))
+            cost = await timed(run(url, ids, batch_policy(shortest / 5, shortest / 5 * 9.5)))
+            after = await timed(_in_flight(count // 4, ask))
+        plain = (before.cpu_per_request + after.cpu_per_request) / 2
+        return {"cpu per poll": cost.cpu_per_request, "plain cpu per GET": plain}
+
+    return asyncio.run(measure())
 
 
 def memory(url: str, kind: str, count: int) -> Numbers:
@@ -236,12 +254,15 @@ def single_flight(url: str, waiters: int) -> Numbers:
 
 
 def import_time(_: str, rounds: int) -> Numbers:
-    """Seconds to import this package and what it is built on; medians of fresh interpreters, taken in turns."""
+    """Seconds to import this package and what it is built on; the best of fresh interpreters, taken in turns."""
     statements = {"truebit_async": "truebit_async", "what it is built on": "aiohttp, tenacity, attrs, cattrs"}
     times: dict[str, list[float]] = {name: [] for name in statements}
-    for _round in range(rounds):
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # as installed packages are, all of it is compiled
+    for number in range(rounds + 1):
         for name, modules in statements.items():
             script = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
-            ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
-            times[name].append(float(ran.stdout))
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+            command = [sys.executable, "-c", script]
+            ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+            if number:  # the first round compiles
+                times[name].append(float(ran.stdout))
+    return {name: min(seconds) for name, seconds in times.items()}

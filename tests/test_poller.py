@@ -185,7 +185,7 @@ async def test_no_more_than_max_concurrency_in_flight() -> None:
 async def test_single_requests_count_as_well() -> None:
     dispatcher = FakeDispatcher(latency=1.0)
     poller = dispatcher.poller(max_concurrency=1)
-    await asyncio.gather(*(poller.request("id", EVERY_SECOND) for _ in range(3)))
+    await asyncio.gather(*(poller.request("id", EVERY_SECOND, poller.now()) for _ in range(3)))
     assert dispatcher.times("id") == [0, 1, 2]
 
 
@@ -250,7 +250,7 @@ async def test_a_single_request_shares_nothing() -> None:
     dispatcher = FakeDispatcher(latency=1.0)
     poller = dispatcher.poller()
     dispatcher.script("id", SUCCESS)
-    await asyncio.gather(poller.wait("id", EVERY_SECOND), poller.request("id", EVERY_SECOND))
+    await asyncio.gather(poller.wait("id", EVERY_SECOND), poller.request("id", EVERY_SECOND, poller.now()))
     assert dispatcher.times("id") == [0, 0]
 
 
@@ -333,7 +333,7 @@ async def test_close_ends_every_wait() -> None:
     dispatcher = FakeDispatcher(latency=1.0)
     poller = dispatcher.poller(max_concurrency=2)
     waits = [asyncio.create_task(poller.wait(str(number % 5), EVERY_SECOND)) for number in range(10)]
-    request = asyncio.create_task(poller.request("0", EVERY_SECOND))
+    request = asyncio.create_task(poller.request("0", EVERY_SECOND, poller.now()))
     await asyncio.sleep(2.5)
     await poller.close()
     for outcome in await asyncio.gather(*waits):
@@ -345,7 +345,7 @@ async def test_close_ends_every_wait() -> None:
     assert now() == 2.5
     await poller.close()
     with pytest.raises(errors.SessionClosedError):
-        await poller.request("late", EVERY_SECOND)
+        await poller.request("late", EVERY_SECOND, poller.now())
     late = await poller.wait("late", EVERY_SECOND)
     assert isinstance(late.error, errors.SessionClosedError)
 

@@ -147,7 +147,7 @@ async def test_an_injected_client_session_is_used_and_stays_open(mocked_http: ai
     mocked_http.get(STATUS_URL, payload=VERIFIED)
     async with aiohttp.ClientSession() as http:
         async with TruebitSession("https://dispatcher.example", http=http) as session:
-            assert session._transport._open() is http
+            assert session._transport._open("id") is http
             await session.get_execution_status("id")
         assert not http.closed
 

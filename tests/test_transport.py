@@ -35,9 +35,8 @@ async def get(transport: Transport, path: str = "/task/id", timeout: float = 5) 
 
 async def test_a_response_is_read_whatever_its_status(mocked_http: aioresponses) -> None:
     mocked_http.get(URL, status=503, body=b"busy", headers={"Retry-After": "7"})
-    response = await get(make())
-    assert (response.status, response.body) == (503, b"busy")
-    assert response.headers["retry-after"] == "7"
+    status, headers, body = await get(make())
+    assert (status, headers["retry-after"], body) == (503, "7", b"busy")
 
 
 async def test_what_is_sent(mocked_http: aioresponses) -> None:
@@ -66,7 +65,7 @@ async def test_without_a_key_no_key_is_sent(mocked_http: aioresponses) -> None:
 @pytest.mark.parametrize("base_url", ["https://dispatcher.example/a%2Fb", "https://dispatcher.example/a%2Fb/"])
 async def test_a_path_in_the_base_url_is_a_prefix(mocked_http: aioresponses, base_url: str) -> None:
     mocked_http.get("https://dispatcher.example/a%2Fb/task/id", status=200)
-    assert (await get(make(base_url))).status == 200
+    assert (await get(make(base_url)))[0] == 200
 
 
 LOWER_LAYER_FAILURES: list[Exception] = [
@@ -109,10 +108,19 @@ async def test_a_failure_in_the_body_is_one_too(mocked_http: aioresponses, monke
     assert caught.value.__cause__ is failure
 
 
-async def test_a_bug_is_not_dressed_up(mocked_http: aioresponses) -> None:
-    mocked_http.get(URL, exception=ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), RuntimeError()])
+async def test_a_bug_is_not_dressed_up(mocked_http: aioresponses, bug: Exception) -> None:
+    mocked_http.get(URL, exception=bug)
+    with pytest.raises(type(bug)):
         await get(make())
+
+
+async def test_a_closed_transport_does_not_open_again() -> None:
+    transport = make()
+    await transport.close()
+    with pytest.raises(errors.SessionClosedError):
+        await get(transport)
+    assert transport._http is None
 
 
 @pytest.mark.virtual_time
@@ -134,7 +142,7 @@ async def test_one_exchange_takes_no_longer_than_its_timeout(mocked_http: aiores
 async def test_a_body_has_a_limit(mocked_http: aioresponses, size: int, fits: bool) -> None:
     mocked_http.get(URL, body=b"a" * size)
     if fits:
-        assert len((await get(make())).body) == size
+        assert len((await get(make()))[2]) == size
         return
     with pytest.raises(errors.ResponseTooLargeError, match="larger than 1000 bytes") as caught:
         await get(make())

@@ -193,6 +193,10 @@ def test_the_given_id_is_kept_and_not_its_copy() -> None:
 # Replies that are not what the API documents
 
 
+def big_v(v: int) -> bytes:
+    return b'{"verificationStatus": "Success", "clearTextSolution": {"signature": {"v": %d, "r": "", "s": ""}}}' % v
+
+
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(
     ("body", "detail"),
@@ -205,12 +209,9 @@ def test_the_given_id_is_kept_and_not_its_copy() -> None:
         (b"null", "expected a JSON object, got NoneType"),
         (b'"Success"', "expected a JSON object, got str"),
         (b'{"verificationStatus": "Success", "n": NaN}', "NaN is not JSON"),
-        (
-            b'{"verificationStatus": "Success", "clearTextSolution": {"signature": {"v": '
-            + b"1" * 5000
-            + b', "r": "", "s": ""}}}',
-            "expected int",
-        ),
+        (big_v(2**63), "expected int"),
+        (big_v(10**400), "expected int"),
+        (b'{"verificationStatus": "Running", "n": ' + b"1" * 5000 + b"}", "5000 digits"),
         (b"\xff\xfe", "it is not UTF-8"),
         (b'{"verificationStatus": "Success\xff"}', "it is not UTF-8"),
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "nested too deep"),
@@ -452,7 +453,7 @@ def test_only_documented_errors_come_out(body: bytes, status: int) -> None:
 
 
 text = st.none() | st.text()
-signatures = st.builds(Signature, v=st.integers(), r=st.text(), s=st.text())
+signatures = st.builds(Signature, v=st.integers(-(2**63), 2**63 - 1), r=st.text(), s=st.text())
 solutions = st.builds(
     ClearTextSolution, text, st.none() | st.sampled_from(ExecutionStatus), text, st.none() | signatures
 )

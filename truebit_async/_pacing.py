@@ -38,7 +38,8 @@ class Pacer:
     def started(self, now: float) -> None:
         """Take a slot and a turn for a request that starts now."""
         self._in_flight += 1
-        self._next_turn = max(self._next_turn, now - LATENESS) + self._interval
+        if self._interval:
+            self._next_turn = max(self._next_turn, now - LATENESS) + self._interval
 
     def finished(self) -> None:
         """Give the slot of a request back."""

@@ -18,6 +18,7 @@ import functools
 import heapq
 import itertools
 import math
+import operator
 from collections.abc import Callable, Coroutine, Hashable
 
 from truebit_async._pacing import Pacer
@@ -27,6 +28,7 @@ from truebit_async.events import Announcer, BackedOff, Finished, Paused, Polled
 from truebit_async.models import Execution, Outcome
 from truebit_async.policy import PollPolicy
 
+TICK = 0.005  # seconds between wake-ups at least: with many waits, the due ones are served together
 MAX_PAUSE = 300.0  # seconds; the longest Retry-After that is honoured
 
 Fetch = Callable[[str, float], Coroutine[object, object, Execution]]
@@ -42,28 +44,39 @@ class Poller:
         announcer: is told what happens.
     """
 
+    _loop: asyncio.AbstractEventLoop  # the one it is first used in
+
     def __init__(self, fetch: Fetch, pacer: Pacer, announcer: Announcer) -> None:
         self._fetch = fetch
         self._pacer = pacer
         self._announcer = announcer
         self._waits: dict[Hashable, Wait | list[Wait]] = {}  # a list costs as much as a wait, and few keys need one
-        self._turns = _Timetable(lambda wait: wait.due)
-        self._deadlines = _Timetable(lambda wait: wait.deadline)
+        self._turns = _Timetable(operator.attrgetter("due"))
+        self._deadlines = _Timetable(operator.attrgetter("deadline"))
         self._flights: dict[Hashable, asyncio.Task[Execution]] = {}
         self._tasks: set[asyncio.Task[Execution]] = set()  # the flights, and cancelled ones until they are gone
         self._abandoned: list[asyncio.Task[Execution]] = []  # of those, the ones to be cancelled
         self._timer: asyncio.Handle | None = None
         self._wakes_at = math.inf  # uvloop's handles do not all tell
+        self._woke_at = -math.inf
         self._sequence = itertools.count()
-        self._bound_loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
     async def wait(self, execution_id: str, policy: PollPolicy) -> Outcome:
         """Poll until the wait for an execution is over, and return its outcome."""
         return await self._outcome(execution_id, policy, shared=True)
 
-    async def request(self, execution_id: str, policy: PollPolicy) -> Execution:
+    def now(self) -> float:
+        """Return the time of the loop, in seconds."""
+        return self._bind().time()
+
+    async def request(self, execution_id: str, policy: PollPolicy, now: float) -> Execution:
         """Make one exchange within the caps of the session, for this caller alone.
+
+        Args:
+            execution_id: a checked execution ID.
+            policy: the budgets.
+            now: the time of the loop.
 
         Raises:
             TruebitError: the exchange failed.
@@ -71,7 +84,6 @@ class Poller:
         """
         if self._is_closed:
             raise SessionClosedError(execution_id)
-        now = self._loop().time()
         has_to_queue = self._turns.next_time() <= now or self._pacer.next_start() > now
         if has_to_queue or (policy.deadline is not None and policy.deadline < policy.request_timeout):
             return (await self._outcome(execution_id, policy, shared=False)).unwrap()
@@ -100,7 +112,7 @@ class Poller:
             shared: whether to share the polls of other waits for this execution. What is not shared is a single
                 request: its first result ends it.
         """
-        now = self._loop().time()
+        now = self.now()
         key = execution_id if shared else object()
         wait = Wait(execution_id, key, policy, now, next(self._sequence), on_end, due=now)
         peers = self._waits_for(key)
@@ -126,6 +138,7 @@ class Poller:
     def discard(self, wait: Wait) -> None:
         """Forget a wait whose caller has left; its request is cancelled if nobody else waits for it."""
         if not wait.is_over:
+            wait.leave()
             self._remove(wait)
             self._set_timer()
 
@@ -136,24 +149,24 @@ class Poller:
         """
         self._is_closed = True
         for wait in [wait for key in self._waits for wait in self._waits_for(key)]:
-            self._end(wait, wait.fail(SessionClosedError(wait.execution_id), self._loop().time()))
+            self._end(wait, wait.fail(SessionClosedError(wait.execution_id), self._loop.time()))
         self._set_timer()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _outcome(self, execution_id: str, policy: PollPolicy, *, shared: bool) -> Outcome:
-        future: asyncio.Future[Outcome] = self._loop().create_future()
+        future: asyncio.Future[Outcome] = self._bind().create_future()
         wait = self.start(execution_id, policy, lambda _, end: _resolve(future, end), shared=shared)
         try:
             return await future
         finally:
             self.discard(wait)
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
+    def _bind(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
-        if self._bound_loop is None:
-            self._bound_loop = loop
-        elif self._bound_loop is not loop:
+        if not hasattr(self, "_loop"):
+            self._loop = loop
+        elif self._loop is not loop:
             msg = "this TruebitSession was used in another event loop before; open one session per loop"
             raise RuntimeError(msg)
         return loop
@@ -161,26 +174,28 @@ class Poller:
     # What happens when
 
     def _set_timer(self) -> None:
-        next_turn = max(self._turns.next_time(), self._pacer.next_start())
-        wake_at = min(self._deadlines.next_time(), next_turn)
+        wake_at = self._deadlines.next_time()
+        if (next_start := self._pacer.next_start()) < wake_at:
+            wake_at = min(wake_at, max(next_start, self._turns.next_time()))
+        wake_at = max(wake_at, self._woke_at + TICK)
         if wake_at == self._wakes_at:
             return
         if self._timer is not None:
             self._timer.cancel()
         self._wakes_at = wake_at
-        self._timer = None if wake_at == math.inf else self._loop().call_at(wake_at, self._wake)
+        self._timer = None if wake_at == math.inf else self._loop.call_at(wake_at, self._wake)
 
     def _wake(self) -> None:
-        self._timer, self._wakes_at = None, math.inf
+        self._timer, self._wakes_at, self._woke_at = None, math.inf, self._loop.time()
         self._advance()
 
     def _advance(self) -> None:
         """Do what is due now, and set the timer to what is due next."""
-        now = self._loop().time()
+        now = self._loop.time()
         while self._deadlines.next_time() <= now:
             wait = self._deadlines.pop()
             self._end(wait, wait.time_out(now))
-        while self._turns.next_time() <= now and self._pacer.next_start() <= now:
+        while self._pacer.next_start() <= now and self._turns.next_time() <= now:
             wait = self._turns.pop()
             if wait.key not in self._flights:  # else the result of that request is this wait's too
                 self._launch(wait, now)
@@ -188,7 +203,7 @@ class Poller:
 
     def _launch(self, wait: Wait, now: float) -> None:
         self._pacer.started(now)
-        task = self._loop().create_task(self._fetch(wait.execution_id, wait.policy.request_timeout))
+        task = self._loop.create_task(self._fetch(wait.execution_id, wait.policy.request_timeout))
         self._flights[wait.key] = task
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._land, wait, now))
@@ -204,7 +219,7 @@ class Poller:
         self._advance()
 
     def _deliver(self, waits: list[Wait], started: float, task: asyncio.Task[Execution]) -> None:
-        now = self._loop().time()
+        now = self._loop.time()
         execution_id = waits[0].execution_id
         result: PollResult
         try:
@@ -226,10 +241,10 @@ class Poller:
         """Tell of the result of an exchange, and heed the pause it may ask for."""
         if self._announcer.has_audience:
             execution, error = (result, None) if isinstance(result, Execution) else (None, result)
-            self._announcer.tell(Polled(execution_id, self._loop().time() - started, execution, error))
+            self._announcer.tell(Polled(execution_id, self._loop.time() - started, execution, error))
         if isinstance(result, ApiError) and result.status in {429, 503} and result.retry_after:
             seconds = min(result.retry_after, MAX_PAUSE)
-            self._pacer.pause(self._loop().time() + seconds)
+            self._pacer.pause(self._loop.time() + seconds)
             self._announcer.tell(Paused(execution_id, seconds, result))
 
     def _observe(self, wait: Wait, result: PollResult, now: float) -> None:
@@ -252,13 +267,13 @@ class Poller:
     # How a wait ends
 
     def _end(self, wait: Wait, end: Outcome | Exception) -> None:
+        on_end = wait.leave()
         self._remove(wait)
         if isinstance(end, Outcome) and not wait.is_single_request and self._announcer.has_audience:
             self._announcer.tell(Finished(wait.execution_id, end))
-        wait.on_end(wait, end)
+        on_end(wait, end)
 
     def _remove(self, wait: Wait) -> None:
-        wait.is_over = True
         others = [other for other in self._waits_for(wait.key) if other is not wait]
         if others:
             self._share(wait.key, others)
@@ -267,7 +282,7 @@ class Poller:
         if flight := self._flights.pop(wait.key, None):
             # Soon and not now: where many deadlines pass together, their callers come first, the clearing up second.
             if not self._abandoned:
-                self._loop().call_soon(self._cancel_abandoned)
+                self._loop.call_soon(self._cancel_abandoned)
             self._abandoned.append(flight)
 
     def _waits_for(self, key: Hashable) -> list[Wait]:
@@ -306,9 +321,12 @@ class _Timetable:
             heapq.heappush(self._heap, (time, wait.sequence, wait))
 
     def next_time(self) -> float:
-        while self._heap and self._is_stale(self._heap[0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else math.inf
+        heap = self._heap
+        while heap:
+            if not self._is_stale(heap[0]):
+                return heap[0][0]
+            heapq.heappop(heap)
+        return math.inf
 
     def pop(self) -> Wait:
         return heapq.heappop(self._heap)[2]

@@ -7,7 +7,6 @@ import ipaddress
 import math
 import warnings
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import aiohttp
 from multidict import CIMultiDict
@@ -22,12 +21,8 @@ from truebit_async.errors import RequestTimeoutError, ResponseTooLargeError, Ses
 _NO_TIMEOUT = aiohttp.ClientTimeout()
 
 
-class Response(NamedTuple):
-    """What came back, read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytearray
+Response = tuple[int, Mapping[str, str], bytearray]
+"""What came back, read to its end: status, headers and body."""
 
 
 class Transport:
@@ -82,9 +77,7 @@ class Transport:
             ResponseTooLargeError: the body passed the limit.
             SessionClosedError: the transport, or an injected client session, is or was meanwhile closed.
         """
-        http = self._open()
-        if self._is_closed or http.closed:
-            raise SessionClosedError(execution_id)
+        http = self._open(execution_id)
         limit = self._limits.begin(timeout)
         try:
             async with (
@@ -98,13 +91,17 @@ class Transport:
                     timeout=_NO_TIMEOUT,
                 ) as response,
             ):
-                return Response(response.status, response.headers, await self._read_body(response, execution_id))
+                return response.status, response.headers, await self._read_body(response, execution_id)
         except (aiohttp.ClientError, OSError) as error:
             if self._is_closed:
                 raise SessionClosedError(execution_id) from None
             if limit.expired():
                 raise RequestTimeoutError(execution_id, f"timed out after {timeout:g} s", timeout) from error
             raise TransportError(execution_id, _describe(error)) from error
+        except RuntimeError:
+            if http.closed:  # an injected one, by its owner
+                raise SessionClosedError(execution_id) from None
+            raise
         finally:
             self._limits.end(limit)
 
@@ -118,7 +115,9 @@ class Transport:
         if self._http is not None and self._owns_http:
             await self._http.close()
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self, execution_id: str) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise SessionClosedError(execution_id)
         if self._http is None:
             self._http = aiohttp.ClientSession(
                 headers=self._headers,

@@ -6,6 +6,7 @@ not, how long to sleep.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Hashable
 
@@ -23,6 +24,10 @@ OnEnd = Callable[["Wait", Outcome | Exception], None]
 """Told once how a wait ended; an exception in place of an outcome is a bug, in a wait strategy or in here."""
 
 
+def _nobody(_wait: Wait, _end: Outcome | Exception) -> None:
+    """Take the place of ``on_end`` in a wait that is over: a flag of its own would cost 16 bytes."""
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class Wait:
     """The wait of one caller for one execution. Times are in seconds of the loop's clock.
@@ -33,14 +38,13 @@ class Wait:
         policy: the budgets.
         started: when the wait began.
         sequence: order of arrival, which breaks ties between equal times.
-        on_end: called once, when the wait ends by itself.
+        on_end: called once, when the wait ends by itself; let go when it is over.
         due: when its next poll is due.
         polls: results seen so far.
         idle_for: seconds slept so far.
         errors_in_a_row: transient failures since the last good answer.
         last_execution: the last state seen.
         last_error: the last failed poll.
-        is_over: whether it has ended or its caller has left.
     """
 
     execution_id: str
@@ -55,7 +59,11 @@ class Wait:
     errors_in_a_row: int = 0
     last_execution: Execution | None = None
     last_error: TruebitError | None = None
-    is_over: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended or its caller has left."""
+        return self.on_end is _nobody
 
     @property
     def is_single_request(self) -> bool:
@@ -66,6 +74,11 @@ class Wait:
     def deadline(self) -> float:
         """When the wait must be over."""
         return math.inf if self.policy.deadline is None else self.started + self.policy.deadline
+
+    def leave(self) -> OnEnd:
+        """Make this wait one that is over; return whom to tell if it ended by itself."""
+        on_end, self.on_end = self.on_end, _nobody
+        return on_end
 
     def observe(self, result: PollResult, now: float) -> Outcome | None:
         """Take in the result of a poll; return the outcome if it ends the wait."""
@@ -106,7 +119,7 @@ class Wait:
             ValueError: it returned a number that is negative, infinite or NaN.
             Exception: the strategy raised it.
         """
-        delay = self.policy.wait(self._retry_state(result, now))
+        delay = self.policy.wait(_RetryState(self, result, now))
         if isinstance(delay, bool) or not isinstance(delay, int | float):
             msg = f"PollPolicy.wait must return seconds, not {type(delay).__name__}"
             raise TypeError(msg)
@@ -135,16 +148,34 @@ class Wait:
         )
         return True
 
-    def _retry_state(self, result: PollResult, now: float) -> RetryCallState:
-        """Return the state that tenacity would have had, had it made these polls. It is made anew for each decision."""
-        attempt = max(1, self.polls)  # a wait that joined others has a result before it has a poll of its own
-        state = RetryCallState(AsyncRetrying(wait=self.policy.wait), None, (self.execution_id,), {})
-        state.start_time = self.started
-        state.attempt_number = attempt
-        state.idle_for = self.idle_for
-        state.outcome = Future.construct(attempt, result, has_exception=isinstance(result, TruebitError))
-        state.outcome_timestamp = now
-        return state
+
+_NEVER_SEEN = AsyncRetrying()
+
+
+class _RetryState(RetryCallState):
+    """The state that tenacity would have had, had it made these polls. It is made anew for each decision.
+
+    Few strategies look at the outcome or the retry object, and those cost more than all the rest; so they are made
+    when they are asked for.
+    """
+
+    def __init__(self, wait: Wait, result: PollResult, now: float) -> None:
+        super().__init__(_NEVER_SEEN, None, (wait.execution_id,), {})
+        del self.retry_object, self.outcome
+        self._strategy, self._result = wait.policy.wait, result
+        self.start_time = wait.started
+        self.attempt_number = max(1, wait.polls)  # a wait that joined others has a result before a poll of its own
+        self.idle_for = wait.idle_for
+        self.outcome_timestamp = now
+
+    @functools.cached_property
+    def retry_object(self) -> AsyncRetrying:  # type: ignore[override]
+        return AsyncRetrying(wait=self._strategy)
+
+    @functools.cached_property
+    def outcome(self) -> Future:  # type: ignore[override]
+        has_exception = isinstance(self._result, TruebitError)
+        return Future.construct(self.attempt_number, self._result, has_exception=has_exception)
 
 
 def _without_frames(error: TruebitError) -> TruebitError:

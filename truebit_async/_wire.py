@@ -6,6 +6,7 @@ payloads published with it.
 
 from __future__ import annotations
 
+import enum
 import functools
 import json
 import math
@@ -37,7 +38,7 @@ from truebit_async.errors import (
     UnexpectedResponseError,
     UnknownStatusError,
 )
-from truebit_async.models import Execution, ExecutionStatus, VerificationStatus
+from truebit_async.models import ClearTextSolution, Execution, ExecutionStatus, VerificationStatus
 
 try:
     import orjson
@@ -56,7 +57,8 @@ _ERROR_CLASSES: dict[int, type[ApiError]] = {
     404: ExecutionNotFoundError,
     429: RateLimitedError,
 }
-_VERIFICATION_STATUSES = frozenset(VerificationStatus)
+_is_unreserved = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
+_VERIFICATION_STATUSES = {status.value: status for status in VerificationStatus}
 
 
 # Requests
@@ -87,7 +89,8 @@ def check_execution_id(execution_id: object) -> str:
 
 def status_path(execution_id: str) -> str:
     """Return the path that asks for the status of a checked ID, which becomes exactly one path segment."""
-    return STATUS_PATH + quote(execution_id, safe="")
+    # Nearly all IDs are UUIDs, which are their own encoding.
+    return STATUS_PATH + (execution_id if _is_unreserved(execution_id) else quote(execution_id, safe=""))
 
 
 # Replies
@@ -146,21 +149,25 @@ def _decode_execution(execution_id: str, body: bytes | bytearray) -> Execution:
         received_id = received_id[:EXCERPT_BYTES]
         detail = f"it is about execution {received_id[:200]!r}"
         raise ExecutionIdMismatchError(execution_id, 200, detail, excerpt(body), received_id)
-    if status not in _VERIFICATION_STATUSES:
+    verification_status = _VERIFICATION_STATUSES.get(status or "")
+    if verification_status is None:
         detail = "verificationStatus is missing" if status is None else f"verificationStatus is {status[:200]!r}"
         status = status and status[:EXCERPT_BYTES]
         raise UnknownStatusError(execution_id, 200, detail, excerpt(body), status)
     # The schema does not require the ID to be repeated; using ours also keeps one string, not two, per ID.
     reply["executionId"] = execution_id
-    try:
-        return _structure_execution()(reply, Execution)
+    _move_signature_inside(reply)
+    solution = reply.get("clearTextSolution")
+    try:  # most are still running, and have nothing to structure
+        solution = None if solution is None else _structure_solution()(solution, ClearTextSolution)
     except (ValueError, TypeError, KeyError):
         return _structure_or_explain(execution_id, reply, body)
+    return Execution(execution_id, verification_status, solution)
 
 
 @functools.cache
-def _structure_execution() -> Callable[[Any, type[Execution]], Execution]:
-    return make_converter().get_structure_hook(Execution)
+def _structure_solution() -> Callable[[Any, object], ClearTextSolution]:
+    return make_converter().get_structure_hook(ClearTextSolution)
 
 
 def _structure_or_explain(execution_id: str, reply: dict[str, Any], body: bytes | bytearray) -> Execution:
@@ -176,6 +183,13 @@ def _json_object(value: Any) -> dict[str, Any]:
         return value
     msg = f"expected a JSON object, got {type(value).__name__}"
     raise TypeError(msg)
+
+
+def _move_signature_inside(reply: dict[str, Any]) -> None:
+    """Move a signature beside ``clearTextSolution`` (a published example) into it (the schema)."""
+    signature, solution = reply.get("signature"), reply.get("clearTextSolution")
+    if signature is not None and isinstance(solution, dict) and solution.get("signature") is None:
+        solution["signature"] = signature
 
 
 def _optional_str(reply: dict[str, Any], name: str) -> str | None:
@@ -212,12 +226,7 @@ def _refuse_constant(name: str) -> Never:
     raise ValueError(msg)
 
 
-def _parse_int(digits: str) -> float:
-    """Read an integer as orjson does: one that has no room in 64 bits is a float, however long it is."""
-    return int(digits) if len(digits) < len(str(2**63)) else float(digits)
-
-
-_json_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)
+_json_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _parse_json(body: bytes | bytearray) -> Any:
@@ -226,7 +235,12 @@ def _parse_json(body: bytes | bytearray) -> Any:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
             pass  # it refuses more than JSON does, and explains less: the standard library has the last word
-    return _json_decoder.decode(body.decode("utf-8"))
+    text = body.decode("utf-8")
+    if text.startswith("{"):  # as nearly all do: this way, nothing looks for white space around it
+        value, end = _json_decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    return _json_decoder.decode(text)
 
 
 # Retry-After
@@ -283,6 +297,26 @@ def _exactly(*kinds: type) -> Any:
     return structure
 
 
+def _structure_int64(value: object, _: object) -> int:
+    # Beyond 64 bits, orjson makes a float of an integer and the standard library does not.
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    msg = f"expected a 64-bit int, got {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _member_of(status: type[enum.Enum]) -> Any:
+    members: dict[object, enum.Enum] = {member.value: member for member in status}
+
+    def structure(value: object, _: object) -> enum.Enum:
+        try:
+            return members[value]
+        except (KeyError, TypeError):
+            return status(value)  # slower, and says what is wrong
+
+    return structure
+
+
 @functools.cache
 def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
     """Return a converter between the models (snake_case) and the API's JSON objects (camelCase), both ways.
@@ -295,11 +329,11 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
             when nothing is wrong.
     """
     converter = cattrs.Converter(detailed_validation=detailed_validation)
-    for primitive in (str, int):
-        converter.register_structure_hook(primitive, _exactly(primitive))
+    converter.register_structure_hook(str, _exactly(str))
+    converter.register_structure_hook(int, _structure_int64)
     # The statuses are str as well, and must not be taken by the hook for it.
-    for enum in (VerificationStatus, ExecutionStatus):
-        converter.register_structure_hook(enum, lambda value, enum: enum(value))
+    for status in (VerificationStatus, ExecutionStatus):
+        converter.register_structure_hook(status, _member_of(status))
 
     @converter.register_structure_hook_factory(_is_optional)
     def optional_factory(kind: Any) -> Any:  # as cattrs does it, but the hook is looked up once and not at every value
@@ -315,24 +349,10 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
     @converter.register_structure_hook_factory(attrs.has)
     def structure_factory(cls: type) -> Any:
         structure_fields: Any = make_dict_structure_fn(cls, converter, **names(cls))
-        lifts_signature = cls is Execution
-
-        def structure(value: Any, kind: type) -> Any:
-            reply = value if isinstance(value, dict) else _json_object(value)
-            return structure_fields(_with_signature_inside(reply) if lifts_signature else reply, kind)
-
-        return structure
+        return lambda value, kind: structure_fields(value if isinstance(value, dict) else _json_object(value), kind)
 
     @converter.register_unstructure_hook_factory(attrs.has)
     def unstructure_factory(cls: type) -> Any:
         return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **names(cls))
 
     return converter
-
-
-def _with_signature_inside(reply: dict[str, Any]) -> dict[str, Any]:
-    """Move a signature beside ``clearTextSolution`` (a published example) into it (the schema)."""
-    solution, signature = reply.get("clearTextSolution"), reply.get("signature")
-    if signature is None or not isinstance(solution, dict) or solution.get("signature") is not None:
-        return reply
-    return {**reply, "clearTextSolution": {**solution, "signature": signature}}

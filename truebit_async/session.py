@@ -132,9 +132,9 @@ class TruebitSession:
         """
         check_execution_id(execution_id)
         self._check_open(execution_id)
-        started = asyncio.get_running_loop().time()
+        started = self._poller.now()
         try:
-            return await self._poller.request(execution_id, self._policy)
+            return await self._poller.request(execution_id, self._policy, started)
         except TruebitError as error:
             if not error.is_transient:
                 raise
@@ -212,7 +212,7 @@ class TruebitSession:
             if retrying.statistics["attempt_number"] == 1:
                 raise error
             try:
-                return await self._poller.request(execution_id, policy)
+                return await self._poller.request(execution_id, policy, self._poller.now())
             except TruebitError as later_error:
                 failures.append(later_error)
                 raise
@@ -241,7 +241,7 @@ class TruebitSession:
                 raise
             if self._is_closed or policy.deadline is None:
                 raise SessionClosedError(execution_id) from None
-            last, elapsed = failures[-1], asyncio.get_running_loop().time() - started
+            last, elapsed = failures[-1], self._poller.now() - started
             raise VerificationTimeoutError(execution_id, policy.deadline, None, last, len(failures), elapsed) from last
         finally:
             self._retries.discard(scope)
