@@ -8,7 +8,7 @@ project_copyright = "2026, the truebit_async authors"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "benchmarks-table.md"]
+exclude_patterns = ["_build", "*-table.md"]
 myst_heading_anchors = 2
 html_theme = "furo"
 html_title = f"truebit_async {__version__}"

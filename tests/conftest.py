@@ -8,11 +8,17 @@ from unittest.mock import Mock
 import aiohttp
 import aioresponses.core
 import pytest
+from blockbuster import BlockBuster, BlockBusterFunction
+from hypothesis import settings
 from policies import FAST
 
 from truebit_async import TruebitSession
 from truebit_async.testing import Simulator
 from truebit_async.testing.virtual_time import VirtualTimeLoop
+
+settings.register_profile("scheduled", max_examples=100_000, deadline=None)
+settings.register_profile("ordinary", deadline=None)  # a busy machine is no failure
+settings.load_profile("ordinary")
 
 
 def pytest_asyncio_loop_factories(
@@ -27,6 +33,24 @@ def pytest_asyncio_loop_factories(
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUEBIT_API_KEY", raising=False)
     monkeypatch.delenv("TRUEBIT_BASE_URL", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_call_in_the_loop() -> Iterator[None]:
+    """Fail whatever test has this package make a blocking call in a running event loop."""
+    blockbuster = BlockBuster("truebit_async")
+    blockbuster.functions["io.FileIO.write"] = BlockBusterFunction(  # unbuffered, so unknown to it
+        None,
+        "io.FileIO.write",
+        scanned_modules="truebit_async",
+        # One short line is appended per outcome, in microseconds, and must be with the system before the next outcome.
+        can_block_functions=[("truebit_async/checkpoint.py", {"_append"})],
+    )
+    blockbuster.activate()
+    try:
+        yield
+    finally:
+        blockbuster.deactivate()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from truebit_async.testing import Reply, Simulator
 
@@ -110,7 +111,25 @@ async def test_there_is_one_endpoint(simulator: Simulator, http: aiohttp.ClientS
 async def test_it_can_only_be_read(simulator: Simulator, http: aiohttp.ClientSession) -> None:
     simulator.add("id")
     async with http.post(PATH + "id") as response:
-        assert response.status == 405
+        assert (response.status, response.headers["Allow"]) == (405, "GET")
+
+
+async def test_an_id_may_have_line_breaks(simulator: Simulator, http: aiohttp.ClientSession) -> None:
+    simulator.add("a\nb")
+    assert (await ask(http, "a%0Ab"))[0] == 200
+
+
+async def test_a_client_that_has_gone_is_no_error(
+    simulator: Simulator, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+        msg = "Cannot write to closing transport"
+        raise aiohttp.ClientConnectionResetError(msg)
+
+    simulator.script("id", Reply("gone", send))
+    async with http.get(PATH + "id"):
+        pass
+    assert caplog.records == []
 
 
 async def test_requests_are_recorded(simulator: Simulator, http: aiohttp.ClientSession) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import unittest.mock
 import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -405,8 +408,50 @@ def test_without_orjson_the_module_does_without(monkeypatch: pytest.MonkeyPatch)
     assert module.decode_status("id", 200, {}, b'{"verificationStatus": "Running"}', now=NOW).is_running
 
 
+def large(output: str, more: str = "") -> bytes:
+    solution = f'{{"executionStatus": "succeed", "output": "{output}"}}'
+    return f'{{"verificationStatus": "Success", "clearTextSolution": {solution}{more}}}'.encode()
+
+
+MIB = 2**20
+
+
 @pytest.mark.usefixtures("parser")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize(
+    "output",
+    ["a", "a,b;[{", '\\"', "\\\\", '\\\\\\"', "\\n", "x" * (2**16 - 62) + '\\"' * 50, "é", "\U0001f600", '\\",\\"[{'],
+)
+@pytest.mark.parametrize("shift", range(3))
+def test_a_large_output_is_one_value_whatever_is_in_it(output: str, shift: int) -> None:
+    output = "s" * shift + output * (2 * MIB // len(output))
+    is_equal = decode(large(output)).output == json.loads(f'"{output}"')
+    assert is_equal  # without megabytes of explanation
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize("values", ["[],", "0,", '"",', '{"a":0},', '"\\\\",', "[[[[]]]],"])
+def test_a_large_body_of_many_values_is_refused(values: str) -> None:
+    body = large("a" * MIB, f', "more": [{values * 20_000}0]')
+    with pytest.raises(errors.DecodeError, match="more than 1048576 bytes and more than 10000 values"):
+        decode(body)
+    assert decode(body.replace(b"a" * MIB, b"a")).output == "a"
+
+
+def test_a_large_error_body_has_no_message() -> None:
+    body = b'{"message": "because", "more": [' + b"0," * MIB + b"0]}"
+    with pytest.raises(errors.ServerError) as caught:
+        _wire.decode_status("id", 500, {}, body, now=NOW)
+    assert caught.value.message is None
+
+
+FUZZ_EXAMPLES = max(1000, settings().max_examples)
+
+
+def http_date(moment: datetime) -> str:
+    return moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+@settings(max_examples=FUZZ_EXAMPLES)
 @given(
     st.binary(max_size=200)
     | st.recursive(
@@ -440,16 +485,22 @@ def test_without_orjson_the_module_does_without(monkeypatch: pytest.MonkeyPatch)
         ),
         max_leaves=20,
     ).map(lambda value: json.dumps(value).encode()),
-    st.sampled_from([200, 204, 302, 404, 500]),
+    st.integers(100, 999) | st.just(200),
+    st.dictionaries(
+        st.sampled_from(["Retry-After", "Date", "Location", "X-Request-Id"]),
+        st.text() | st.floats().map(str) | st.integers().map(str) | st.datetimes().map(http_date),
+    ),
 )
-def test_only_documented_errors_come_out(body: bytes, status: int) -> None:
-    try:
-        execution = _wire.decode_status("id", status, {}, body, now=NOW)
-    except (errors.ApiError, errors.UnexpectedResponseError) as error:
-        assert error.status == status
-    else:
-        assert status == 200
-        assert execution.execution_id == "id"
+def test_only_documented_errors_come_out(body: bytes, status: int, headers: dict[str, str]) -> None:
+    for parser in (None, orjson):
+        with unittest.mock.patch.object(_wire, "orjson", parser):
+            try:
+                execution = _wire.decode_status("id", status, headers, body, now=NOW)
+            except (errors.ApiError, errors.UnexpectedResponseError) as error:
+                assert error.status == status
+            else:
+                assert status == 200
+                assert execution.execution_id == "id"
 
 
 text = st.none() | st.text()

@@ -28,7 +28,8 @@ from truebit_async.events import Announcer, BackedOff, Finished, Paused, Polled
 from truebit_async.models import Execution, Outcome
 from truebit_async.policy import PollPolicy
 
-TICK = 0.005  # seconds between wake-ups at least: with many waits, the due ones are served together
+MAX_TICK = 0.005  # seconds between wake-ups at least, with many waits: what is due meanwhile is served together
+TICK_PER_WAIT = 5e-6  # seconds; with few waits, each is served on time
 MAX_PAUSE = 300.0  # seconds; the longest Retry-After that is honoured
 
 Fetch = Callable[[str, float], Coroutine[object, object, Execution]]
@@ -177,7 +178,7 @@ class Poller:
         wake_at = self._deadlines.next_time()
         if (next_start := self._pacer.next_start()) < wake_at:
             wake_at = min(wake_at, max(next_start, self._turns.next_time()))
-        wake_at = max(wake_at, self._woke_at + TICK)
+        wake_at = max(wake_at, self._woke_at + min(MAX_TICK, TICK_PER_WAIT * len(self._waits)))
         if wake_at == self._wakes_at:
             return
         if self._timer is not None:

@@ -9,12 +9,19 @@ import warnings
 from collections.abc import Mapping
 
 import aiohttp
+import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from truebit_async._version import __version__
 from truebit_async._wire import excerpt
-from truebit_async.errors import RequestTimeoutError, ResponseTooLargeError, SessionClosedError, TransportError
+from truebit_async.errors import (
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    SessionClosedError,
+    TransportError,
+    TruebitError,
+)
 
 # The time limit is ours alone: aiohttp rounds its longer timeouts up to whole seconds, and an injected session may
 # have limits that nobody asked for here.
@@ -53,8 +60,9 @@ class Transport:
         self.base_url = _check_base_url(base_url)
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": f"truebit-async/{__version__}"})
         if api_key is not None:
-            self._headers["x-api-key"] = _check_api_key(api_key)
+            self._headers["x-api-key"] = _Secret(_check_api_key(api_key))
             _warn_of_plain_http(self.base_url)
+        self._api_key = api_key
         self._http = http
         self._owns_http = http is None
         self._max_connections = max_connections
@@ -105,6 +113,14 @@ class Transport:
         finally:
             self._limits.end(limit)
 
+    def without_key(self, error: TruebitError) -> TruebitError:
+        """Return the error; but if a server put the API key into it, one like it without the key and its causes."""
+        if self._api_key is None or not _mentions(error, self._api_key):
+            return error
+        values = {field.name: getattr(error, field.name) for field in attrs.fields(type(error))}
+        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        return attrs.evolve(error, **{name: text.replace(self._api_key, "***") for name, text in texts.items()})
+
     async def close(self) -> None:
         """End what is under way with `SessionClosedError`, and close an own client session.
 
@@ -124,6 +140,8 @@ class Transport:
                 connector=aiohttp.TCPConnector(limit=self._max_connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+            # aiohttp would send a request again behind our back, beyond the caps. The next try is the next poll.
+            self._http._retry_connection = False  # noqa: SLF001  # there is no public way
         return self._http
 
     async def _read_body(self, response: aiohttp.ClientResponse, execution_id: str) -> bytearray:
@@ -187,6 +205,23 @@ class _TimeLimits:
 def _expire(limit: asyncio.Timeout) -> None:
     if not limit.expired():  # else its exchange is on the way out already
         limit.reschedule(-math.inf)
+
+
+class _Secret(str):
+    """A header value that its repr hides: the reprs of headers end up in error reports."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def _mentions(error: BaseException | None, key: str) -> bool:
+    while error is not None:
+        if key in f"{error} {error!r}":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _describe(error: Exception) -> str:

@@ -47,6 +47,8 @@ except ModuleNotFoundError:  # it is in the extra `speed`
 
 MAX_EXECUTION_ID_LENGTH = 512  # ours: the API names no limit, and published IDs have 36 characters
 EXCERPT_BYTES = 1024
+LARGE_BODY = 2**20  # bytes; decoding a larger one takes long enough to be felt by others in the event loop
+MAX_VALUES_IF_LARGE = 10_000
 STATUS_PATH = "/task/function/execution-status/"
 
 _ERROR_CLASSES: dict[int, type[ApiError]] = {
@@ -221,6 +223,28 @@ def _message(body: bytes | bytearray) -> str | None:
     return message[:EXCERPT_BYTES] if isinstance(message, str) else None
 
 
+def _check_shape(body: bytes | bytearray) -> None:
+    """Refuse a large body with more values than any status reply: they would take many times its size in memory.
+
+    A large output is no problem: it is one string, however many commas and brackets are in it. So what is inside
+    strings does not count. The body is read in pieces, so that another thread gets its turn in between.
+    """
+    values = inside_string = start = 0
+    while start < len(body):
+        end = start + 2**16
+        while body[end - 1 : end] == b"\\":  # a piece does not end within an escape
+            end += 1
+        piece = body[start:end].replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = piece.split(b'"')
+        outside = b"".join(parts[inside_string::2])
+        values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        if values > MAX_VALUES_IF_LARGE:
+            msg = f"it has more than {LARGE_BODY} bytes and more than {MAX_VALUES_IF_LARGE} values"
+            raise ValueError(msg)
+        inside_string ^= (len(parts) - 1) & 1
+        start = end
+
+
 def _refuse_constant(name: str) -> Never:
     msg = f"{name} is not JSON"
     raise ValueError(msg)
@@ -230,6 +254,8 @@ _json_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _parse_json(body: bytes | bytearray) -> Any:
+    if len(body) > LARGE_BODY:
+        _check_shape(body)
     if orjson is not None:
         try:
             return orjson.loads(body)

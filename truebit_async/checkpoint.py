@@ -64,7 +64,11 @@ class Record:
 
 
 def outcome_as_json(outcome: Outcome) -> str:
-    """Return the line for an outcome, without its line break. Every field is always there."""
+    """Return the line for an outcome, without its line break. Every field is always there.
+
+    Args:
+        outcome: the outcome.
+    """
     reply: dict[str, Any] = {} if outcome.execution is None else make_converter().unstructure(outcome.execution)
     error = outcome.error
     line = {
@@ -144,6 +148,9 @@ class Checkpoint:
 
     def write(self, outcome: Outcome) -> None:
         """Append an outcome.
+
+        Args:
+            outcome: the outcome; it may lack an answer.
 
         Raises:
             CheckpointError: it could not be written, for example because the disk is full.

@@ -67,8 +67,7 @@ __all__ = [
     "VerificationTimeoutError",
 ]
 
-# No slots: several errors derive from a builtin one too, and two layouts cannot be combined. attrs hands every field to
-# BaseException, which is what pickle rebuilds from.
+# No slots: two layouts, ours and a builtin's, cannot be combined. Pickle rebuilds from what attrs gave BaseException.
 
 
 @attrs.define(slots=False, repr=False)
@@ -120,6 +119,7 @@ class ApiError(TruebitError):
         message: the ``message`` of the JSON body (the documented error body), at most 1 KiB; None without one.
         retry_after: seconds the server asks to wait (its ``Retry-After``); None when it does not say.
         request_id: the ``X-Request-Id`` header of the answer, for a report to the operator; None without one.
+        hint: what to do about it, as the text says.
     """
 
     status: int
@@ -188,6 +188,7 @@ class UnexpectedResponseError(TruebitError):
         status: the HTTP status code.
         detail: what is wrong with the answer.
         body_excerpt: the beginning of the body, at most 1 KiB; bytes that are not UTF-8 show as U+FFFD.
+        hint: what to do about it, as the text says.
     """
 
     status: int

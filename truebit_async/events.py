@@ -26,6 +26,7 @@ class PollEvent:
 
     Attributes:
         execution_id: the execution it is about.
+        log_level: the level of the `logging` module at which the log tells of it.
     """
 
     execution_id: str
@@ -38,7 +39,7 @@ class Polled(PollEvent):
     """One exchange has ended. Waits that share it are told of it once.
 
     Attributes:
-        seconds: how long it took.
+        seconds: how many seconds it took.
         execution: the state it brought; None if it failed.
         error: why it failed; None if it did not.
     """
@@ -57,8 +58,8 @@ class BackedOff(PollEvent):
     """A wait sleeps before its next poll.
 
     Attributes:
-        seconds: how long, as the policy's wait strategy decided.
-        polls: results this wait has seen so far.
+        seconds: how many seconds it sleeps, as the policy's wait strategy decided.
+        polls: how many polls of this wait were answered or failed so far.
     """
 
     seconds: float
@@ -73,7 +74,7 @@ class Paused(PollEvent):
     """The server asked for a pause, and the whole session keeps it.
 
     Attributes:
-        seconds: how long, counted from now.
+        seconds: how many seconds it lasts, counted from now.
         error: the answer that asked for it.
     """
 

@@ -39,7 +39,9 @@ class ExecutionStatus(enum.StrEnum):
     """Whether the run worked (``clearTextSolution.executionStatus``)."""
 
     SUCCEED = "succeed"
+    """It did."""
     FAILED = "failed"
+    """It did not."""
 
 
 @attrs.frozen
@@ -156,6 +158,9 @@ class Outcome:
         error: why there is no final state.
         polls: how many polls were answered or failed.
         elapsed: seconds from the start of the wait to its end.
+
+    Raises:
+        ValueError: it was given both an execution and an error, or neither.
     """
 
     execution_id: str

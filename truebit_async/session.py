@@ -18,7 +18,7 @@ from truebit_async._batch import wait_for_all
 from truebit_async._pacing import Pacer
 from truebit_async._poller import Poller
 from truebit_async._transport import Transport
-from truebit_async._wire import check_execution_id, decode_status, status_path
+from truebit_async._wire import LARGE_BODY, check_execution_id, decode_status, status_path
 from truebit_async.errors import SessionClosedError, TruebitError, VerificationTimeoutError
 from truebit_async.events import Announcer, BackedOff, Listener
 from truebit_async.models import Execution, Outcome
@@ -106,8 +106,10 @@ class TruebitSession:
         self._is_closed = True
         for scope in self._retries:
             scope.reschedule(asyncio.get_running_loop().time())
-        await self._poller.close()
-        await self._transport.close()
+        try:
+            await self._poller.close()
+        finally:  # also if this is cancelled meanwhile: nobody may close it again
+            await self._transport.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open"
@@ -167,6 +169,8 @@ class TruebitSession:
             UnexpectedResponseError: an answer was not one the API documents.
             TransportError: there was no answer, ``max_consecutive_errors`` times in a row.
             SessionClosedError: the session is, or was meanwhile, closed.
+            TypeError: ``policy`` or ``deadline`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN.
         """
         check_execution_id(execution_id)
         self._check_open(execution_id)
@@ -193,8 +197,8 @@ class TruebitSession:
 
         Raises:
             SessionClosedError: the session is closed.
-            TypeError: ``execution_ids`` is a single str, or not iterable.
-            ValueError: ``max_pending`` is below 1.
+            TypeError: ``execution_ids`` is a single str, or not iterable; or another argument has the wrong type.
+            ValueError: ``max_pending`` is below 1, or ``deadline`` is negative, zero, infinite or NaN.
             Exception: whatever reading ``execution_ids`` raised, after the outcomes that were already there.
         """
         self._check_open()
@@ -247,10 +251,15 @@ class TruebitSession:
             self._retries.discard(scope)
 
     async def _fetch(self, execution_id: str, request_timeout: float) -> Execution:
-        status, headers, body = await self._transport.get(
-            status_path(execution_id), execution_id=execution_id, timeout=request_timeout
-        )
-        return decode_status(execution_id, status, headers, body, now=time.time())
+        path = status_path(execution_id)
+        try:
+            response = await self._transport.get(path, execution_id=execution_id, timeout=request_timeout)
+            if len(response[2]) > LARGE_BODY:
+                return await asyncio.to_thread(decode_status, execution_id, *response, now=time.time())
+            return decode_status(execution_id, *response, now=time.time())
+        except TruebitError as error:
+            failure, response = self._transport.without_key(error), None
+        raise failure  # not in the block above, where the original would come along as its context
 
     def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
         policy = self._policy if policy is None else _check_policy(policy)

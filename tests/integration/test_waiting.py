@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import threading
 import time
+from typing import Any
 
 import pytest
 from simulator_process import simulator_process
 from tenacity import wait_fixed, wait_random_exponential
 
+import truebit_async.session
 from truebit_async import (
+    Execution,
     Outcome,
     PollPolicy,
     TruebitSession,
@@ -21,6 +25,7 @@ from truebit_async import (
     errors,
     wait_for_verification,
 )
+from truebit_async._wire import decode_status
 from truebit_async.testing import Reply, Simulator
 
 
@@ -249,3 +254,19 @@ async def test_five_thousand_executions_with_faults_are_all_accounted_for() -> N
             outcomes = [outcome async for outcome in session.wait_for_verifications(iter(IDS), max_pending=2000)]
     assert sorted(outcome.execution_id for outcome in outcomes) == sorted(IDS)
     assert all(outcome.unwrap().output == "42" for outcome in outcomes)
+
+
+@pytest.mark.parametrize(("size", "is_moved"), [(1000, False), (2 * 2**20, True)])
+async def test_a_large_body_is_decoded_beside_the_loop(
+    simulator: Simulator, session: TruebitSession, monkeypatch: pytest.MonkeyPatch, size: int, is_moved: bool
+) -> None:
+    threads = []
+
+    def decode(*args: Any, **kwargs: Any) -> Execution:
+        threads.append(threading.current_thread())
+        return decode_status(*args, **kwargs)
+
+    monkeypatch.setattr(truebit_async.session, "decode_status", decode)
+    simulator.add("id", output="a" * size)
+    assert len((await session.get_execution_status("id")).output) == size
+    assert (threads[0] is not threading.main_thread()) is is_moved

@@ -20,6 +20,7 @@ from truebit_async.checkpoint import Checkpoint
 from truebit_async.cli.cast import add_cast, all_execution_ids
 from truebit_async.cli.demo import run_demo
 from truebit_async.cli.ids import IdList, read_ids
+from truebit_async.cli.log import log_to
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.results import ExitCode, Verdict
 from truebit_async.cli.wait import run_wait
@@ -29,7 +30,7 @@ from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
 from truebit_async.testing import Simulator
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they would show local variables, and the API key is one
@@ -62,8 +63,16 @@ def _options(
     pass
 
 
+_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every request to stderr.")]
+
+
 @app.command()
-def status(execution_id: Annotated[str, typer.Argument(metavar="ID")], base_url: _BaseUrl = None) -> None:
+def status(
+    execution_id: Annotated[str, typer.Argument(metavar="ID")],
+    *,
+    base_url: _BaseUrl = None,
+    verbose: _Verbose = False,
+) -> None:
     """Print the status of one execution as JSON."""
     session = _session(base_url, PollPolicy())
 
@@ -73,7 +82,8 @@ def status(execution_id: Annotated[str, typer.Argument(metavar="ID")], base_url:
         print(json.dumps(make_converter().unstructure(execution), indent=2))
         return Verdict.of(execution).exit_code
 
-    _run(ask())
+    with _log(Console(stderr=True), verbose=verbose):
+        _run(ask())
 
 
 @app.command()
@@ -90,6 +100,7 @@ def wait(  # these are its options
         float | None, typer.Option(help="Seconds for each execution. Default: 600.", show_default=False)
     ] = None,
     base_url: _BaseUrl = None,
+    verbose: _Verbose = False,
 ) -> None:
     """Wait for executions, and print one line of JSON for each as it finishes."""
     if resume and out is None:
@@ -103,11 +114,12 @@ def wait(  # these are its options
         message = "give at least one execution ID, or --from FILE"
         raise typer.BadParameter(message)
 
-    progress = BatchProgress(Console(stderr=True))
+    console = Console(stderr=True)
+    progress = BatchProgress(console)
     session = _session(base_url, _policy(deadline), progress)
     checkpoint = None if out is None else _checkpoint(out, resume=resume)
     hint = "" if out is None else f"; to go on, run the same command with --out {out} --resume"
-    with checkpoint or contextlib.nullcontext():
+    with checkpoint or contextlib.nullcontext(), _log(console, verbose=verbose):
         _run(run_wait(session, ids, progress, checkpoint), at_least=read.exit_code, hint=hint)
 
 
@@ -150,6 +162,10 @@ def _policy(deadline: float | None) -> PollPolicy:
         return PollPolicy() if deadline is None else attrs.evolve(PollPolicy(), deadline=deadline)
     except ValueError as error:
         _fail(error, ExitCode.USAGE)
+
+
+def _log(console: Console, *, verbose: bool) -> contextlib.AbstractContextManager[None]:
+    return log_to(console) if verbose else contextlib.nullcontext()
 
 
 def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:

@@ -37,7 +37,12 @@ class Reply:
     _send: _Send = attrs.field(repr=False)
 
     async def send(self, request: web.Request, execution_id: str) -> web.StreamResponse:
-        """Answer a request about an execution. The Simulator calls this."""
+        """Answer a request about an execution. The Simulator calls this.
+
+        Args:
+            request: the request.
+            execution_id: the ID it asks about.
+        """
         return await self._send(request, execution_id)
 
     # Documented answers
@@ -85,12 +90,20 @@ class Reply:
 
     @classmethod
     def success(cls, output: str) -> Self:
-        """Answer that the nodes agree and the run worked."""
+        """Answer that the nodes agree and the run worked.
+
+        Args:
+            output: what the task returned.
+        """
         return cls.execution("Success", output)
 
     @classmethod
     def failed(cls, output: str = "") -> Self:
-        """Answer that the nodes agree that the run failed."""
+        """Answer that the nodes agree that the run failed.
+
+        Args:
+            output: what the task returned.
+        """
         return cls.execution("Success", output, "failed")
 
     @classmethod
@@ -116,7 +129,14 @@ class Reply:
         *,
         content_type: str = "application/json",
     ) -> Self:
-        """Answer with this status, body and headers."""
+        """Answer with this status, body and headers.
+
+        Args:
+            status: the HTTP status code.
+            body: the body, as it is.
+            headers: more headers, or others; None adds none.
+            content_type: the Content-Type header, unless ``headers`` has one.
+        """
         sent = {"Content-Type": content_type, **(headers or {})}
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
@@ -126,12 +146,21 @@ class Reply:
 
     @classmethod
     def redirect(cls, location: str, status: int = 302) -> Self:
-        """Answer with a redirect to ``location``."""
+        """Answer with a redirect.
+
+        Args:
+            location: the Location header.
+            status: the HTTP status code, 300 to 399.
+        """
         return cls.raw(status, headers={"Location": location})
 
     @classmethod
     def wrong_id(cls, execution_id: str = "another-execution") -> Self:
-        """Answer about an execution that was not asked for."""
+        """Answer about an execution that was not asked for.
+
+        Args:
+            execution_id: the ID in the body.
+        """
         return cls.execution("Success", "42", executionId=execution_id)
 
     # Answers that never arrive whole
@@ -161,7 +190,11 @@ class Reply:
 
     @classmethod
     def garbage(cls, data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n") -> Self:
-        """Send bytes that are not HTTP and close the connection."""
+        """Send bytes that are not HTTP and close the connection.
+
+        Args:
+            data: the bytes.
+        """
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
             transport = _transport(request)
@@ -186,7 +219,12 @@ class Reply:
 
     @classmethod
     def slow(cls, seconds: float, output: str = "42") -> Self:
-        """Answer with a Success whose body takes ``seconds`` to arrive, a piece at a time."""
+        """Answer with a Success whose body arrives slowly, a piece at a time.
+
+        Args:
+            seconds: how many seconds the body takes.
+            output: what the task returned.
+        """
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
             body = json.dumps(

@@ -110,6 +110,10 @@ class Simulator:
     def script(self, execution_id: str, *replies: Reply) -> None:
         """Answer requests for this ID with these replies, one after the other; the last one is repeated.
 
+        Args:
+            execution_id: the ID.
+            replies: the replies, at least one.
+
         Raises:
             ValueError: there is no reply.
         """
@@ -119,7 +123,11 @@ class Simulator:
         self._executions[execution_id] = _Script(deque(replies))
 
     def limit_rate(self, per_second: float) -> None:
-        """Answer 429 with ``Retry-After: 1`` to requests beyond this many in one second."""
+        """Answer 429 with ``Retry-After: 1`` to requests beyond a limit.
+
+        Args:
+            per_second: how many requests are answered in one second.
+        """
         self._max_rate = per_second
 
     # The server
@@ -139,7 +147,7 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)  # a decoded path may have line breaks
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
@@ -165,9 +173,12 @@ class Simulator:
         if execution_id is None:
             return await Reply.error(404, "no such endpoint").send(request, "")
         if request.method != "GET":
-            return await Reply.error(405, "only GET is allowed here").send(request, execution_id)
+            return await _WRONG_METHOD.send(request, execution_id)
         reply = self._too_fast(now) or self._reply_about(execution_id)
-        return await reply.send(request, execution_id)
+        try:
+            return await reply.send(request, execution_id)
+        except ConnectionResetError:  # the client has gone; there is nobody to answer
+            return web.Response()
 
     def _reply_about(self, execution_id: str) -> Reply:
         execution = self._executions.get(execution_id)
@@ -184,6 +195,9 @@ class Simulator:
             return Reply.error(429, "too many requests", retry_after=1)
         self._served.append(now)
         return None
+
+
+_WRONG_METHOD = Reply.raw(405, b'{"message": "only GET is allowed here"}', {"Allow": "GET"})
 
 
 def _execution_id(path: str) -> str | None:

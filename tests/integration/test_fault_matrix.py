@@ -1,0 +1,189 @@
+"""Every row of the fault matrix, through every entry point, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+from faults import FAULTS, GOOD, MATRIX, STATUSES, Fault, answer, as_markdown
+from hostile_server import HostileServer, hostile_server, send
+from tenacity import wait_fixed
+
+import truebit_async.cli
+from truebit_async import PollPolicy, TruebitSession, errors
+from truebit_async.cli import app as cli_app
+
+TRIES = 2
+TRANSIENT = (errors.TransportError, errors.RateLimitedError, errors.ServerError)
+MAX_RESPONSE_BYTES = 8 * 2**20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HostileServer]:
+    with hostile_server({fault.name: fault.serve for fault in MATRIX} | {"good": send(answer(GOOD))}) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _trust(server: HostileServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the authority behind the wrong name, so that the name is all that is wrong."""
+    if "another host" in request.node.name:
+        context = aiohttp.connector._SSL_CONTEXT_VERIFIED
+        assert context is not None
+        trusting = type(context)(context.protocol)
+        trusting.load_default_certs()
+        server.authority.configure_trust(trusting)
+        monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+
+
+def policy_for(fault: Fault) -> PollPolicy:
+    return PollPolicy(
+        wait=wait_fixed(0.001),
+        deadline=0.05 if fault.pauses else 20,
+        request_timeout=0.05 if fault.hangs else 10,
+        max_consecutive_errors=TRIES,
+    )
+
+
+# Entry points: each asks about executions one after the other and returns the class of the error of each, if any
+
+
+Ask = Callable[[TruebitSession, str], Awaitable[object]]
+Errors = list[type[BaseException] | None]
+
+
+async def batch(session: TruebitSession, execution_id: str) -> None:
+    (outcome,) = [outcome async for outcome in session.wait_for_verifications([execution_id])]
+    outcome.unwrap()
+
+
+ENTRY_POINTS: dict[str, Ask] = {
+    "get": TruebitSession.get_execution_status,
+    "wait": TruebitSession.wait_for_verification,
+    "batch": batch,
+}
+
+
+async def ask_each(ask: Ask, url: str, policy: PollPolicy, ids: list[str]) -> Errors:
+    found: Errors = []
+    async with TruebitSession(url, policy=policy, max_response_bytes=MAX_RESPONSE_BYTES) as session:
+        for execution_id in ids:
+            try:
+                await ask(session, execution_id)
+            except errors.TruebitError as error:
+                assert repr(execution_id) in str(error)
+                found.append(type(error))
+            else:
+                found.append(None)
+    return found
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Errors]:
+    def wait(url: str, policy: PollPolicy, ids: list[str]) -> Errors:
+        monkeypatch.setattr(cli_app, "PollPolicy", lambda: policy)
+        monkeypatch.setattr(sys, "argv", ["truebit-async", "wait", "--base-url", url, *ids])
+        with pytest.raises(SystemExit):
+            truebit_async.cli.main()
+        results = {line["executionId"]: line["error"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
+        return [getattr(errors, results[each]["type"]) if results[each] else None for each in ids]
+
+    return wait
+
+
+# The matrix
+
+
+def expected_requests(fault: Fault) -> int:
+    if fault.where != "http":
+        return 0
+    return TRIES if fault.error and issubclass(fault.error, TRANSIENT) else 1
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("entry_point", [*ENTRY_POINTS, "command"])
+def test_fault(server: HostileServer, command: Callable[..., Errors], entry_point: str, fault: Fault) -> None:
+    server.requests.clear()
+    url, policy, ids = server.urls[fault.where], policy_for(fault), [fault.name, "good"]
+    started = time.monotonic()
+    if entry_point == "command":
+        found = command(url, policy, ids)
+    else:
+        found = asyncio.run(ask_each(ENTRY_POINTS[entry_point], url, policy, ids))
+    assert found[0] is fault.error
+    assert server.requests[fault.name] == expected_requests(fault)
+    if fault.where == "http" and not fault.pauses:
+        assert found[1] is None, "the session is usable afterwards"
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("entry_point", [*ENTRY_POINTS, "command"])
+def test_every_status_code(server: HostileServer, command: Callable[..., Errors], entry_point: str) -> None:
+    ids, policy = [fault.name for fault in STATUSES], policy_for(STATUSES[0])
+    server.requests.clear()
+    if entry_point == "command":
+        found = command(server.urls["http"], policy, ids)
+    else:
+        found = asyncio.run(ask_each(ENTRY_POINTS[entry_point], server.urls["http"], policy, ids))
+    documented: Errors = [fault.error for fault in STATUSES]
+    tries = {fault.name: TRIES if status_is_transient(fault) else 1 for fault in STATUSES}
+    assert dict(zip(ids, found, strict=True)) == dict(zip(ids, documented, strict=True))
+    assert server.requests == tries
+
+
+def status_is_transient(fault: Fault) -> bool:
+    return fault.name in {"status 408", "status 429"} or fault.name.startswith("status 5")
+
+
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.hangs or fault.pauses], ids=lambda fault: fault.name
+)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_the_deadline_holds(server: HostileServer, entry_point: str, fault: Fault) -> None:
+    deadline = 0.06
+    policy = attrs.evolve(policy_for(fault), deadline=deadline, request_timeout=10)
+
+    async def overrun() -> float:
+        loop, fired = asyncio.get_running_loop(), list[float]()
+        async with TruebitSession(server.urls[fault.where], policy=policy) as session:
+            loop.call_later(deadline, lambda: fired.append(loop.time()))  # as late as the machine makes any timer
+            with pytest.raises(errors.VerificationTimeoutError):
+                await ENTRY_POINTS[entry_point](session, fault.name)
+            return loop.time() - (fired[0] if fired else loop.time())
+
+    assert asyncio.run(overrun()) < 0.05
+
+
+LARGE = [fault for fault in FAULTS if any(word in fault.name for word in ("bomb", "MB", "for ever", "100,000"))]
+
+
+@pytest.mark.parametrize("fault", LARGE, ids=lambda fault: fault.name)
+def test_one_reply_does_not_fill_the_memory(server: HostileServer, fault: Fault) -> None:
+    asyncio.run(ask_each(batch, server.urls["http"], policy_for(fault), ["good"]))  # whatever is made once, is made
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        asyncio.run(ask_each(batch, server.urls["http"], policy_for(fault), [fault.name]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before <= MAX_RESPONSE_BYTES + 10 * 2**20
+
+
+def test_the_matrix_is_large_and_its_rows_differ() -> None:
+    names = [fault.name for fault in MATRIX]
+    assert len(names) == len(set(names)) >= 150
+
+
+def test_the_documentation_shows_the_matrix() -> None:
+    page = Path(__file__).parents[2] / "docs" / "survives-table.md"
+    if page.exists():  # it is not where the wheel is tested
+        assert page.read_text() == as_markdown(), "run: python tests/integration/faults.py > docs/survives-table.md"
