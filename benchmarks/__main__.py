@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import platform
+import statistics
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -74,14 +75,17 @@ def measure(*, short: bool) -> list[Row]:
     fast = run(m.single_requests, rounds, speed=True)
     rows.append(at_most("the same with orjson, both on uvloop", fast["ratio"], 1.0))
 
-    ours = run(m.batch, "truebit_async", count, shortest, spread)
-    theirs = run(m.batch, "gather", count, shortest, spread)
+    pairs = [
+        (run(m.batch, "truebit_async", count, shortest, spread), run(m.batch, "gather", count, shortest, spread))
+        for _ in range(1 if short else 3)
+    ]
+    ours, theirs = sorted(pairs, key=lambda pair: pair[0]["cpu per poll"] / pair[1]["cpu per poll"])[len(pairs) // 2]
     rows += [
         Row(f"CPU per poll, batch of {count}: wait_for_verifications", ours["cpu per poll"], "us"),
         Row(f"CPU per poll, batch of {count}: gather + tenacity", theirs["cpu per poll"], "us"),
         at_most(
             "batch poll / plain aiohttp GET, before and after it",
-            ours["cpu per poll"] / ours["plain cpu per GET"],
+            statistics.median(ours["cpu per poll"] / ours["plain cpu per GET"] for ours, _ in pairs),
             1.35,
         ),
         at_most("batch poll / gather + tenacity poll", ours["cpu per poll"] / theirs["cpu per poll"], 0.5),
