@@ -69,12 +69,14 @@ class HostileServer:
             handler.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
         for writer in self._writers:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # raised by one that has closed with its last bytes
+                writer.transport.abort()
         await asyncio.sleep(0.01)  # for the transports to close their sockets
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        harmless = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
+        with contextlib.suppress(*harmless):  # cancelled by `stop`
             head = await reader.readuntil(b"\r\n\r\n")
             execution_id = unquote(head.split(b" ", 2)[1].rpartition(b"/")[2].decode())
             self.heads.append(head)
@@ -91,7 +93,7 @@ class HostileServer:
 
     async def _say_nothing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             await reader.read()
         writer.close()
 
