@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import warnings
@@ -90,14 +91,7 @@ class Transport:
         try:
             async with (
                 limit,
-                http.get(
-                    self.base_url.with_path(self._prefix + path, encoded=True),
-                    headers=None if self._owns_http else self._headers,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=True,
-                    timeout=_NO_TIMEOUT,
-                ) as response,
+                self._request(http, self.base_url.with_path(self._prefix + path, encoded=True)) as response,
             ):
                 return response.status, response.headers, await self._read_body(response, execution_id)
         except (aiohttp.ClientError, OSError) as error:
@@ -139,10 +133,25 @@ class Transport:
                 headers=self._headers,
                 connector=aiohttp.TCPConnector(limit=self._max_connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=_NO_TIMEOUT,
             )
             # aiohttp would send a request again behind our back, beyond the caps. The next try is the next poll.
             self._http._retry_connection = False  # noqa: SLF001  # there is no public way
         return self._http
+
+    def _request(
+        self, http: aiohttp.ClientSession, url: URL
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if self._owns_http:  # and made it so that it needs no telling
+            return http.get(url, allow_redirects=False)
+        return http.get(
+            url,
+            headers=self._headers,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            timeout=_NO_TIMEOUT,
+        )
 
     async def _read_body(self, response: aiohttp.ClientResponse, execution_id: str) -> bytearray:
         content = response.content

@@ -143,28 +143,34 @@ def _failure(
 def _decode_execution(execution_id: str, body: bytes | bytearray) -> Execution:
     try:
         reply = _json_object(_parse_json(body))
-        status = _optional_str(reply, "verificationStatus")
-        received_id = _optional_str(reply, "executionId")
+        if reply.get("executionId") != execution_id:
+            _check_received_id(execution_id, _optional_str(reply, "executionId"), body)
+        try:
+            verification_status = _VERIFICATION_STATUSES[reply["verificationStatus"]]
+        except (KeyError, TypeError):
+            raise _unknown_status(execution_id, _optional_str(reply, "verificationStatus"), body) from None
     except (ValueError, TypeError, RecursionError) as error:
         raise DecodeError(execution_id, 200, _explain(error), excerpt(body)) from error
-    if received_id is not None and received_id != execution_id:
+    solution = reply.get("clearTextSolution")
+    if solution is None:  # most are still running
+        return Execution(execution_id, verification_status)
+    _move_signature_inside(reply)
+    try:
+        return Execution(execution_id, verification_status, _structure_solution()(solution, ClearTextSolution))
+    except (ValueError, TypeError, KeyError):
+        return _structure_or_explain(execution_id, reply, body)
+
+
+def _check_received_id(execution_id: str, received_id: str | None, body: bytes | bytearray) -> None:
+    if received_id is not None:  # the schema does not require it
         received_id = received_id[:EXCERPT_BYTES]
         detail = f"it is about execution {received_id[:200]!r}"
         raise ExecutionIdMismatchError(execution_id, 200, detail, excerpt(body), received_id)
-    verification_status = _VERIFICATION_STATUSES.get(status or "")
-    if verification_status is None:
-        detail = "verificationStatus is missing" if status is None else f"verificationStatus is {status[:200]!r}"
-        status = status and status[:EXCERPT_BYTES]
-        raise UnknownStatusError(execution_id, 200, detail, excerpt(body), status)
-    # The schema does not require the ID to be repeated; using ours also keeps one string, not two, per ID.
-    reply["executionId"] = execution_id
-    _move_signature_inside(reply)
-    solution = reply.get("clearTextSolution")
-    try:  # most are still running, and have nothing to structure
-        solution = None if solution is None else _structure_solution()(solution, ClearTextSolution)
-    except (ValueError, TypeError, KeyError):
-        return _structure_or_explain(execution_id, reply, body)
-    return Execution(execution_id, verification_status, solution)
+
+
+def _unknown_status(execution_id: str, status: str | None, body: bytes | bytearray) -> UnknownStatusError:
+    detail = "verificationStatus is missing" if status is None else f"verificationStatus is {status[:200]!r}"
+    return UnknownStatusError(execution_id, 200, detail, excerpt(body), status and status[:EXCERPT_BYTES])
 
 
 @functools.cache
@@ -174,7 +180,7 @@ def _structure_solution() -> Callable[[Any, object], ClearTextSolution]:
 
 def _structure_or_explain(execution_id: str, reply: dict[str, Any], body: bytes | bytearray) -> Execution:
     try:
-        return make_converter(detailed_validation=True).structure(reply, Execution)
+        return make_converter(detailed_validation=True).structure(reply | {"executionId": execution_id}, Execution)
     except cattrs.BaseValidationError as error:
         detail = "; ".join(cattrs.transform_error(error, path="execution"))
         raise DecodeError(execution_id, 200, detail, excerpt(body)) from error
