@@ -1,10 +1,10 @@
-"""Print the lowest allowed version of every dependency and of the extras `cli` and `speed`, as constraints for pip."""
+"""Print the lowest allowed versions of the dependencies and of some extras, as constraints for pip."""
 
 import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 extras = project["optional-dependencies"]
-for requirement in [*project["dependencies"], *extras["cli"], *extras["speed"]]:
+for requirement in [*project["dependencies"], *extras["cli"], *extras["otel"], *extras["speed"]]:
     bound, *marker = requirement.split(";")  # a marker may hold a >= of its own
     print(";".join([bound.replace(">=", "=="), *marker]))  # noqa: T201

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import os
 import statistics
@@ -175,8 +176,9 @@ def scheduler(_: str, pending: int, polls: int) -> Numbers:
 
         poller = Poller(fetch, Pacer(IN_FLIGHT, None), Announcer(None))
         policy = PollPolicy(wait=wait_random(50, 150), deadline=None)
+        context = contextvars.copy_context()
         for number in range(pending):
-            poller.start(str(number), policy, lambda *_: None)
+            poller.start(str(number), policy, lambda *_: None, context)
         while done < pending:  # the first poll of each
             await asyncio.sleep(1)
         gc.collect()

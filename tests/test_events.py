@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -13,13 +14,17 @@ from tenacity import wait_fixed
 
 from truebit_async import (
     BackedOff,
+    Dropped,
     Execution,
     Finished,
+    Left,
     Outcome,
     Paused,
     Polled,
     PollEvent,
     PollPolicy,
+    Requested,
+    Started,
     TruebitSession,
     errors,
 )
@@ -42,14 +47,19 @@ async def test_the_story_of_a_wait() -> None:
     story: list[PollEvent] = []
     async with on(dispatcher, listener=story.append) as session:
         final = await session.wait_for_verification("id")
+    (number,) = (event.wait_number for event in story if isinstance(event, Started))
     assert story == [
+        Started("id", number),
+        Requested("id"),
         Polled("id", 0.25, Execution("id", RUNNING), None),
-        BackedOff("id", 1.0, 1),
+        BackedOff("id", 1.0, 1, number),
+        Requested("id"),
         Polled("id", 0.25, None, limited),
         Paused("id", 5.0, limited),
-        BackedOff("id", 1.0, 2),
+        BackedOff("id", 1.0, 2, number),
+        Requested("id"),
         Polled("id", 0.25, Execution("id", SUCCESS), None),
-        Finished("id", Outcome("id", final, None, 3, 6.75)),
+        Finished("id", Outcome("id", final, None, 3, 6.75), number),
     ]
 
 
@@ -59,7 +69,75 @@ async def test_a_shared_poll_is_told_once_and_each_wait_for_itself() -> None:
     story: list[PollEvent] = []
     async with on(dispatcher, listener=story.append) as session:
         await asyncio.gather(*(session.wait_for_verification("id") for _ in range(3)))
-    assert [type(event) for event in story] == [Polled, *[BackedOff] * 3, Polled, *[Finished] * 3]
+    kinds = [type(event) for event in story]
+    assert kinds == [*[Started] * 3, Requested, Polled, *[BackedOff] * 3, Requested, Polled, *[Finished] * 3]
+    numbers = [event.wait_number for event in story if isinstance(event, Started)]
+    assert len(set(numbers)) == 3
+    assert [event.wait_number for event in story if isinstance(event, BackedOff)] == numbers
+    assert [event.wait_number for event in story if isinstance(event, Finished)] == numbers
+
+
+async def test_the_story_of_a_wait_whose_caller_leaves() -> None:
+    story: list[PollEvent] = []
+    async with on(FakeDispatcher(latency=5.0), listener=story.append) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await session.wait_for_verification("id")
+        await asyncio.sleep(0)
+    (number,) = (event.wait_number for event in story if isinstance(event, Started))
+    assert story == [Started("id", number), Requested("id"), Left("id", number), Dropped("id", 2.0)]
+
+
+async def test_the_story_of_a_batch_left_early() -> None:
+    dispatcher = FakeDispatcher(latency=0.5)
+    dispatcher.script("done", SUCCESS)
+    story: list[PollEvent] = []
+    async with on(dispatcher, listener=story.append) as session:
+        outcomes = session.wait_for_verifications(["done", "running"])
+        assert (await anext(outcomes)).execution_id == "done"
+        await outcomes.aclose()
+    assert [type(event) for event in story if event.execution_id == "running"] == [
+        Started,
+        Requested,
+        Polled,
+        BackedOff,
+        Left,
+    ]
+
+
+async def test_the_story_of_a_batch_with_an_id_that_cannot_be_one() -> None:
+    story: list[PollEvent] = []
+    async with on(FakeDispatcher(), listener=story.append) as session:
+        (outcome,) = [outcome async for outcome in session.wait_for_verifications([".."])]
+    (number,) = (event.wait_number for event in story if isinstance(event, Started))
+    assert story == [Started("..", number), Finished("..", outcome, number)]
+
+
+async def test_the_story_of_a_wait_that_a_strategy_breaks() -> None:
+    story: list[PollEvent] = []
+    async with on(FakeDispatcher(), listener=story.append) as session:
+        with pytest.raises(ZeroDivisionError):
+            await session.wait_for_verification("id", policy=PollPolicy(wait=lambda _: 1 / 0))
+    assert [type(event) for event in story] == [Started, Requested, Polled, Left]
+
+
+async def test_the_story_of_a_wait_that_meets_a_bug() -> None:
+    dispatcher = FakeDispatcher()
+    dispatcher.script("id", ZeroDivisionError("a bug"))
+    story: list[PollEvent] = []
+    async with on(dispatcher, listener=story.append) as session:
+        with pytest.raises(ZeroDivisionError):
+            await session.wait_for_verification("id")
+    assert [type(event) for event in story] == [Started, Requested, Dropped, Left]
+
+
+async def test_the_story_of_a_single_request_that_is_cancelled() -> None:
+    story: list[PollEvent] = []
+    async with on(FakeDispatcher(latency=5.0), listener=story.append) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await session.get_execution_status("id")
+    assert story == [Requested("id"), Dropped("id", 2.0)]
 
 
 async def test_the_story_of_a_single_request() -> None:
@@ -70,9 +148,11 @@ async def test_the_story_of_a_single_request() -> None:
     async with on(dispatcher, listener=story.append) as session:
         await session.get_execution_status("id")
     assert story == [
+        Requested("id"),
         Polled("id", 0.0, None, down),
         Paused("id", 7.0, down),
-        BackedOff("id", 1.0, 1),
+        BackedOff("id", 1.0, 1, None),
+        Requested("id"),
         Polled("id", 0.0, Execution("id", RUNNING), None),
     ]
 
@@ -87,7 +167,7 @@ async def test_a_listener_that_raises_harms_nothing_and_is_logged(caplog: pytest
         assert (await session.wait_for_verification("id")).is_verified
     assert [record.getMessage() for record in caplog.records] == [
         "the listener of a session raised; the session goes on"
-    ] * 4
+    ] * 7
     assert caplog.records[0].exc_info is not None
 
 
@@ -101,21 +181,106 @@ async def test_the_log_tells_the_same(caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(errors.ExecutionNotFoundError):
             await session.wait_for_verification("bad")
     assert [(record.levelname, record.getMessage().partition(". ")[0]) for record in caplog.records] == [
+        ("DEBUG", "execution 'id': waiting"),
+        ("DEBUG", "execution 'id': asking"),
         ("DEBUG", "execution 'id': Running (request took 0.500 s)"),
         ("DEBUG", "execution 'id': next poll in 1.000 s, after 1 so far"),
+        ("DEBUG", "execution 'id': asking"),
         ("DEBUG", "execution 'id': the dispatcher answered 429, retry after 2 s"),
         ("INFO", "no requests for 2.000 s: execution 'id': the dispatcher answered 429, retry after 2 s"),
         ("DEBUG", "execution 'id': next poll in 1.000 s, after 2 so far"),
+        ("DEBUG", "execution 'id': asking"),
         ("DEBUG", "execution 'id': Success (request took 0.500 s)"),
         ("DEBUG", "execution 'id': Success (finished after 4.500 s, polls: 3)"),
+        ("DEBUG", "execution 'bad': waiting"),
+        ("DEBUG", "execution 'bad': asking"),
         ("DEBUG", "execution 'bad': the dispatcher answered 404"),
         ("DEBUG", "no answer: execution 'bad': the dispatcher answered 404"),
     ]
 
 
+async def test_the_log_tells_of_what_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="truebit_async")
+    async with on(FakeDispatcher(latency=5.0)) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await session.wait_for_verification("id")
+        await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records][2:] == [
+        "execution 'id': no longer waited for",
+        "execution 'id': request dropped after 2.000 s",
+    ]
+
+
+# Whose context variables are seen where
+
+caller: ContextVar[str] = ContextVar("caller", default="nobody")
+
+
+class Witness(FakeDispatcher):
+    """Notes whose variables it sees; the second poll of an execution ends it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str]] = []
+
+    async def fetch(self, execution_id: str, request_timeout: float) -> Execution:
+        self.requests.append((execution_id, caller.get()))
+        self.scripts.setdefault(execution_id, [RUNNING, SUCCESS])
+        return await super().fetch(execution_id, request_timeout)
+
+    def listener_of(self, event: PollEvent) -> None:
+        self.events.append((type(event).__name__, caller.get()))
+        if isinstance(event, Started):
+            caller.set(f"{caller.get()}, wait {event.execution_id}")
+
+
+async def test_requests_run_in_the_context_of_their_wait() -> None:
+    witness = Witness()
+
+    async def handle(name: str) -> None:
+        caller.set(name)
+        await session.wait_for_verification(name)
+        assert caller.get() == name
+
+    async with on(witness) as session:
+        await asyncio.gather(handle("a"), handle("b"))
+    assert sorted(witness.requests) == [("a", "a"), ("a", "a"), ("b", "b"), ("b", "b")]
+
+
+async def test_a_listener_may_change_the_context_of_a_wait() -> None:
+    witness = Witness()
+    caller.set("batch")
+    async with on(witness, listener=witness.listener_of) as session:
+        async for _ in session.wait_for_verifications(["x", "y"]):
+            assert caller.get() == "batch"
+        await session.wait_for_verification("z")
+        await session.get_execution_status("s")
+    assert sorted(witness.requests) == [
+        ("s", "batch"),
+        *[("x", "batch, wait x")] * 2,
+        *[("y", "batch, wait y")] * 2,
+        *[("z", "batch, wait z")] * 2,
+    ]
+
+
+async def test_the_scheduler_runs_in_nobodys_context() -> None:
+    witness = Witness()
+    caller.set("somebody")
+    async with on(witness, listener=witness.listener_of) as session:
+        await session.wait_for_verification("id")
+        with pytest.raises(errors.VerificationTimeoutError):
+            await session.wait_for_verification("late", deadline=0.5)
+    assert {who for kind, who in witness.events if kind == "Started"} == {"somebody"}
+    others = [event for event in witness.events if event[0] != "Started"]
+    assert {who for _, who in others} == {"nobody"}
+    assert {kind for kind, _ in others} == {"Requested", "Polled", "BackedOff", "Finished"}
+
+
 def test_events_cannot_be_changed() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        BackedOff("id", 1.0, 1).seconds = 2.0  # type: ignore[misc]
+        BackedOff("id", 1.0, 1, 1).seconds = 2.0  # type: ignore[misc]
 
 
 def test_a_listener_must_be_a_function() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -423,9 +424,9 @@ async def test_waits_that_are_gone_leave_nothing_in_the_heaps() -> None:
     dispatcher = FakeDispatcher()
     poller = dispatcher.poller()
     hourly = policy(wait=wait_fixed(3600), deadline=86_400)
-    front = poller.start("front", policy(wait=wait_fixed(5), deadline=1000), lambda *_: None)
+    front = poller.start("front", policy(wait=wait_fixed(5), deadline=1000), lambda *_: None, Context())
     for _ in range(20):
-        waits = [poller.start(str(number), hourly, lambda *_: None) for number in range(100)]
+        waits = [poller.start(str(number), hourly, lambda *_: None, Context()) for number in range(100)]
         await asyncio.sleep(1)
         for wait in waits:
             poller.discard(wait)
@@ -440,7 +441,7 @@ async def test_a_pending_wait_is_no_task() -> None:
     dispatcher = FakeDispatcher()
     poller = dispatcher.poller()
     for number in range(1000):
-        poller.start(str(number), EVERY_SECOND, lambda *_: None)
+        poller.start(str(number), EVERY_SECOND, lambda *_: None, Context())
     await asyncio.sleep(0.5)
     assert len(asyncio.all_tasks()) == 1
     await poller.close()

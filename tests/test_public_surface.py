@@ -20,7 +20,7 @@ import pytest
 
 import truebit_async
 import truebit_async.testing
-from truebit_async import checkpoint, errors, events, models, policy, session
+from truebit_async import checkpoint, errors, events, models, otel, policy, session
 
 PACKAGE = Path(truebit_async.__file__).parent
 
@@ -43,7 +43,7 @@ def test_everything_public_is_at_the_top() -> None:
 
 def find_public_things() -> Iterator[tuple[str, Any]]:
     """Yield every public class, function, method and property, with its name."""
-    for module in (checkpoint, errors, events, models, policy, session, truebit_async.testing):
+    for module in (checkpoint, errors, events, models, otel, policy, session, truebit_async.testing):
         for name in module.__all__:
             thing = getattr(module, name)
             if inspect.isclass(thing) or inspect.isroutine(thing):
@@ -131,7 +131,7 @@ UNITS = {
 }
 """What must be said of an amount; of a float that is not in here: seconds."""
 
-NO_AMOUNTS = {"log_level", "port", "status", "v"}
+NO_AMOUNTS = {"log_level", "port", "status", "v", "wait_number"}
 """Integers that are names."""
 
 
@@ -208,8 +208,10 @@ LAYERS = {
     "_pacing": set(),
     "_wait": {"errors", "models", "policy"},
     "events": {"errors", "models"},
-    "_poller": {"_pacing", "_wait", "errors", "events", "models", "policy"},
+    "_timetable": {"_wait"},
+    "_poller": {"_pacing", "_timetable", "_wait", "errors", "events", "models", "policy"},
     "_batch": {"_poller", "_wait", "_wire", "errors", "models", "policy"},
+    "otel": {"_version", "errors", "events", "models"},
     "checkpoint": {"_wire", "errors", "models"},
     "_transport": {"_version", "_wire", "errors"},
     "session": {
@@ -260,7 +262,7 @@ def test_importing_it_imports_no_tools() -> None:
     script = (
         "import sys, truebit_async; "
         "print(*{'typer', 'rich', 'pytest', 'aioresponses', 'truebit_async.cli', 'truebit_async.testing', "
-        "'aiohttp.test_utils'} & sys.modules.keys())"
+        "'aiohttp.test_utils', 'opentelemetry'} & sys.modules.keys())"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""

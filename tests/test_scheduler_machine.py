@@ -1,8 +1,9 @@
-"""Any sequence of beginning, leaving, failing, finishing and closing: one end per wait, and nothing left behind."""
+"""Any sequence of beginning, leaving, failing, finishing, closing: one end per wait, told once; nothing left behind."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tenacity import wait_fixed
 
-from truebit_async import Outcome, PollPolicy, errors
+from truebit_async import Dropped, Finished, Left, Outcome, Polled, PollEvent, PollPolicy, Requested, Started, errors
 from truebit_async._batch import wait_for_all
 from truebit_async.testing import VirtualTimeLoop
 
@@ -35,10 +36,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.dispatcher = FakeDispatcher(latency=0.5)
+        self.story: list[PollEvent] = []
+        self.dispatcher.listener = self.story.append
         self.poller = self.dispatcher.poller(MAX_CONCURRENCY)
         self.waits: list[asyncio.Task[Outcome]] = []
         self.batches: list[tuple[set[str], asyncio.Task[list[Outcome]]]] = []
         self.is_closed = False
+
+    def numbers(self, *kinds: type[Started | Finished | Left]) -> list[int]:
+        return [event.wait_number for event in self.story if isinstance(event, kinds)]
+
+    def count(self, *kinds: type[PollEvent]) -> int:
+        return sum(isinstance(event, kinds) for event in self.story)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(coroutine)
@@ -107,6 +116,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert batch.done()
             if not batch.cancelled() and batch.exception() is None:
                 assert {outcome.execution_id for outcome in batch.result()} == ids
+        begun, ended = Counter(self.numbers(Started)), Counter(self.numbers(Finished, Left))
+        assert begun == ended
+        assert not begun or max(begun.values()) == 1
+        assert self.count(Requested) == len(self.dispatcher.log) == self.count(Polled, Dropped)
         assert self.dispatcher.in_flight == 0
         assert self.poller._pacer._in_flight == 0
         assert not self.poller._waits

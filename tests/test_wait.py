@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -18,7 +19,16 @@ RUNNING = Execution("id", VerificationStatus.RUNNING)
 def begin(*, shared: bool = True, **budgets: Any) -> Wait:
     budgets.setdefault("wait", wait_fixed(1))
     key = "id" if shared else object()
-    return Wait("id", key, PollPolicy(**budgets), started=100.0, sequence=0, on_end=lambda *_: None, due=100.0)
+    return Wait(
+        "id",
+        key,
+        PollPolicy(**budgets),
+        started=100.0,
+        sequence=0,
+        on_end=lambda *_: None,
+        context=Context(),
+        due=100.0,
+    )
 
 
 @pytest.mark.parametrize("status", [status for status in VerificationStatus if status != VerificationStatus.RUNNING])

@@ -32,7 +32,18 @@ from truebit_async.errors import (
     VerificationFailedError,
     VerificationTimeoutError,
 )
-from truebit_async.events import BackedOff, Finished, Listener, Paused, Polled, PollEvent
+from truebit_async.events import (
+    BackedOff,
+    Dropped,
+    Finished,
+    Left,
+    Listener,
+    Paused,
+    Polled,
+    PollEvent,
+    Requested,
+    Started,
+)
 from truebit_async.models import (
     ClearTextSolution,
     Execution,
@@ -52,6 +63,7 @@ __all__ = [
     "CheckpointError",
     "ClearTextSolution",
     "DecodeError",
+    "Dropped",
     "Execution",
     "ExecutionFailedError",
     "ExecutionIdMismatchError",
@@ -60,6 +72,7 @@ __all__ = [
     "Finished",
     "IndeterminateError",
     "InvalidExecutionIdError",
+    "Left",
     "Listener",
     "Outcome",
     "Paused",
@@ -70,10 +83,12 @@ __all__ = [
     "RateLimitedError",
     "RedirectError",
     "RequestTimeoutError",
+    "Requested",
     "ResponseTooLargeError",
     "ServerError",
     "SessionClosedError",
     "Signature",
+    "Started",
     "StillRunningError",
     "TransportError",
     "TruebitError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
@@ -52,6 +53,7 @@ class _Batch:
         self._poller = poller
         self._policy = policy
         self._max_pending = max_pending
+        self._context = contextvars.copy_context()  # of the consumer; one for all waits
         self._held: dict[str, Wait] = {}  # from being read until the outcome is taken
         self._refused = 0  # invalid IDs whose outcome was not taken yet
         self._finished: deque[Outcome] = deque()
@@ -98,7 +100,7 @@ class _Batch:
             self._finish(self._poller.refuse(error))
             return
         if execution_id not in self._held:
-            self._held[execution_id] = self._poller.start(execution_id, self._policy, self._on_end)
+            self._held[execution_id] = self._poller.start(execution_id, self._policy, self._on_end, self._context)
 
     def _take_end(self, _: Wait, end: Outcome | Exception) -> None:
         if isinstance(end, Outcome):

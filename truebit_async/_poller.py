@@ -6,6 +6,9 @@ Theory of operation
     returns, the poller ends the waits whose deadline has passed and serves the due ones, oldest first, while the
     pacer has room. A request in flight is a task; waits for one execution share it (single flight).
 
+    A request runs in the context of the wait that it is made for, so that context variables, such as the span of a
+    trace, are those of its caller. The poller itself runs in an empty one, and so in nobody's.
+
 It asks only for an async ``fetch(execution_id, request_timeout)`` and takes the time from the running loop, so it
 runs on virtual time as well.
 """
@@ -13,24 +16,37 @@ runs on virtual time as well.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import functools
-import heapq
 import itertools
 import math
 import operator
 from collections.abc import Callable, Coroutine, Hashable
 
 from truebit_async._pacing import Pacer
+from truebit_async._timetable import Timetable
 from truebit_async._wait import OnEnd, PollResult, Wait
 from truebit_async.errors import ApiError, InvalidExecutionIdError, SessionClosedError, TransportError, TruebitError
-from truebit_async.events import Announcer, BackedOff, Finished, Paused, Polled
+from truebit_async.events import (
+    Announcer,
+    BackedOff,
+    Dropped,
+    Finished,
+    Left,
+    Paused,
+    Polled,
+    Requested,
+    Started,
+)
 from truebit_async.models import Execution, Outcome
 from truebit_async.policy import PollPolicy
 
 MAX_TICK = 0.005  # seconds between wake-ups at least, with many waits: what is due meanwhile is served together
 TICK_PER_WAIT = 5e-6  # seconds; with few waits, each is served on time
 MAX_PAUSE = 300.0  # seconds; the longest Retry-After that is honoured
+
+_sequence = itertools.count()
 
 Fetch = Callable[[str, float], Coroutine[object, object, Execution]]
 """One exchange: execution ID and request timeout in seconds → its state; raises a `TruebitError` else."""
@@ -52,15 +68,15 @@ class Poller:
         self._pacer = pacer
         self._announcer = announcer
         self._waits: dict[Hashable, Wait | list[Wait]] = {}  # a list costs as much as a wait, and few keys need one
-        self._turns = _Timetable(operator.attrgetter("due"))
-        self._deadlines = _Timetable(operator.attrgetter("deadline"))
+        self._turns = Timetable(operator.attrgetter("due"))
+        self._deadlines = Timetable(operator.attrgetter("deadline"))
         self._flights: dict[Hashable, asyncio.Task[Execution]] = {}
         self._tasks: set[asyncio.Task[Execution]] = set()  # the flights, and cancelled ones until they are gone
         self._abandoned: list[asyncio.Task[Execution]] = []  # of those, the ones to be cancelled
         self._timer: asyncio.Handle | None = None
         self._wakes_at = math.inf  # uvloop's handles do not all tell
         self._woke_at = -math.inf
-        self._sequence = itertools.count()
+        self._context = contextvars.Context()
         self._is_closed = False
 
     async def wait(self, execution_id: str, policy: PollPolicy) -> Outcome:
@@ -89,11 +105,14 @@ class Poller:
         if has_to_queue or (policy.deadline is not None and policy.deadline < policy.request_timeout):
             return (await self._outcome(execution_id, policy, shared=False)).unwrap()
         # Otherwise it is made in the task of its caller, which is much cheaper than a task of its own.
-        self._pacer.started(now)
+        self._begin(execution_id, now)
         try:
             execution = await self._fetch(execution_id, policy.request_timeout)
         except TruebitError as error:
             self._learn(execution_id, error, now)
+            raise
+        except BaseException:
+            self._drop(execution_id, now)
             raise
         else:
             self._learn(execution_id, execution, now)
@@ -103,19 +122,31 @@ class Poller:
             if self._waits:
                 self._set_timer()
 
-    def start(self, execution_id: str, policy: PollPolicy, on_end: OnEnd, *, shared: bool = True) -> Wait:
+    def start(
+        self,
+        execution_id: str,
+        policy: PollPolicy,
+        on_end: OnEnd,
+        context: contextvars.Context,
+        *,
+        shared: bool = True,
+    ) -> Wait:
         """Begin a wait; whoever holds it may `discard` it.
 
         Args:
             execution_id: a checked execution ID.
             policy: the budgets.
             on_end: called once when the wait ends; never after it was discarded.
+            context: what its requests are made in. A listener that may change it gets a copy of its own.
             shared: whether to share the polls of other waits for this execution. What is not shared is a single
                 request: its first result ends it.
         """
-        now = self.now()
+        now, number = self.now(), next(_sequence)
         key = execution_id if shared else object()
-        wait = Wait(execution_id, key, policy, now, next(self._sequence), on_end, due=now)
+        if shared and self._announcer.has_audience:
+            context = context.copy()
+            context.run(self._announcer.tell, Started(execution_id, number))
+        wait = Wait(execution_id, key, policy, now, number, on_end, context, due=now)
         peers = self._waits_for(key)
         self._share(key, [*peers, wait])
         if self._is_closed:
@@ -130,10 +161,12 @@ class Poller:
         return wait
 
     def refuse(self, error: InvalidExecutionIdError) -> Outcome:
-        """Return the outcome of an ID that cannot be one, for which no wait is begun."""
+        """Return the outcome of an ID that cannot be one, for which no request is made."""
         outcome = Outcome(error.execution_id or "", None, error, 0, 0.0)
         if self._announcer.has_audience:
-            self._announcer.tell(Finished(outcome.execution_id, outcome))
+            number = next(_sequence)
+            self._announcer.tell(Started(outcome.execution_id, number))
+            self._announcer.tell(Finished(outcome.execution_id, outcome, number))
         return outcome
 
     def discard(self, wait: Wait) -> None:
@@ -141,6 +174,8 @@ class Poller:
         if not wait.is_over:
             wait.leave()
             self._remove(wait)
+            if not wait.is_single_request and self._announcer.has_audience:
+                self._announcer.tell(Left(wait.execution_id, wait.sequence))
             self._set_timer()
 
     async def close(self) -> None:
@@ -157,7 +192,8 @@ class Poller:
 
     async def _outcome(self, execution_id: str, policy: PollPolicy, *, shared: bool) -> Outcome:
         future: asyncio.Future[Outcome] = self._bind().create_future()
-        wait = self.start(execution_id, policy, lambda _, end: _resolve(future, end), shared=shared)
+        context = contextvars.copy_context()
+        wait = self.start(execution_id, policy, lambda _, end: _resolve(future, end), context, shared=shared)
         try:
             return await future
         finally:
@@ -184,7 +220,7 @@ class Poller:
         if self._timer is not None:
             self._timer.cancel()
         self._wakes_at = wake_at
-        self._timer = None if wake_at == math.inf else self._loop.call_at(wake_at, self._wake)
+        self._timer = None if wake_at == math.inf else self._loop.call_at(wake_at, self._wake, context=self._context)
 
     def _wake(self) -> None:
         self._timer, self._wakes_at, self._woke_at = None, math.inf, self._loop.time()
@@ -203,11 +239,17 @@ class Poller:
         self._set_timer()
 
     def _launch(self, wait: Wait, now: float) -> None:
-        self._pacer.started(now)
-        task = self._loop.create_task(self._fetch(wait.execution_id, wait.policy.request_timeout))
+        self._begin(wait.execution_id, now)
+        fetch = self._fetch(wait.execution_id, wait.policy.request_timeout)
+        task = self._loop.create_task(fetch, context=wait.context)
         self._flights[wait.key] = task
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._land, wait, now))
+
+    def _begin(self, execution_id: str, now: float) -> None:
+        self._pacer.started(now)
+        if self._announcer.has_audience:
+            self._announcer.tell(Requested(execution_id))
 
     # What a request brings
 
@@ -217,6 +259,8 @@ class Poller:
         if self._flights.get(wait.key) is task:
             del self._flights[wait.key]
             self._deliver(self._waits_for(wait.key), started, task)
+        else:
+            self._drop(wait.execution_id, started)
         self._advance()
 
     def _deliver(self, waits: list[Wait], started: float, task: asyncio.Task[Execution]) -> None:
@@ -230,6 +274,7 @@ class Poller:
         except asyncio.CancelledError:  # by somebody else: a request we cancel has nobody waiting for it
             result = TransportError(execution_id, "the request was cancelled from outside")
         except Exception as error:  # noqa: BLE001  # a bug: it belongs to whoever waits, not to the loop
+            self._drop(execution_id, started)
             for wait in waits:
                 self._end(wait, error)
             return
@@ -248,6 +293,10 @@ class Poller:
             self._pacer.pause(self._loop.time() + seconds)
             self._announcer.tell(Paused(execution_id, seconds, result))
 
+    def _drop(self, execution_id: str, started: float) -> None:
+        if self._announcer.has_audience:
+            self._announcer.tell(Dropped(execution_id, self._loop.time() - started))
+
     def _observe(self, wait: Wait, result: PollResult, now: float) -> None:
         outcome = wait.observe(result, now)
         if outcome is None:
@@ -263,15 +312,18 @@ class Poller:
             return
         self._turns.add(wait)
         if self._announcer.has_audience:
-            self._announcer.tell(BackedOff(wait.execution_id, seconds, wait.polls))
+            self._announcer.tell(BackedOff(wait.execution_id, seconds, wait.polls, wait.sequence))
 
     # How a wait ends
 
     def _end(self, wait: Wait, end: Outcome | Exception) -> None:
         on_end = wait.leave()
         self._remove(wait)
-        if isinstance(end, Outcome) and not wait.is_single_request and self._announcer.has_audience:
-            self._announcer.tell(Finished(wait.execution_id, end))
+        if not wait.is_single_request and self._announcer.has_audience:
+            if isinstance(end, Outcome):
+                self._announcer.tell(Finished(wait.execution_id, end, wait.sequence))
+            else:
+                self._announcer.tell(Left(wait.execution_id, wait.sequence))
         on_end(wait, end)
 
     def _remove(self, wait: Wait) -> None:
@@ -299,42 +351,6 @@ class Poller:
         for flight in self._abandoned:
             flight.cancel()
         self._abandoned.clear()
-
-
-class _Timetable:
-    """A heap of waits by a time of theirs. An entry is stale once that time has changed or the wait is over.
-
-    Stale entries are dropped when they come up, and all at once when the heap has doubled since the last time, so
-    they never outnumber the others for long and cost no more than a constant per entry.
-    """
-
-    def __init__(self, time_of: Callable[[Wait], float]) -> None:
-        self._time_of = time_of
-        self._heap: list[tuple[float, int, Wait]] = []
-        self._crowded = 128
-
-    def add(self, wait: Wait) -> None:
-        if len(self._heap) >= self._crowded:
-            self._heap = [entry for entry in self._heap if not self._is_stale(entry)]
-            heapq.heapify(self._heap)
-            self._crowded = 2 * len(self._heap) + 128
-        if (time := self._time_of(wait)) < math.inf:
-            heapq.heappush(self._heap, (time, wait.sequence, wait))
-
-    def next_time(self) -> float:
-        heap = self._heap
-        while heap:
-            if not self._is_stale(heap[0]):
-                return heap[0][0]
-            heapq.heappop(heap)
-        return math.inf
-
-    def pop(self) -> Wait:
-        return heapq.heappop(self._heap)[2]
-
-    def _is_stale(self, entry: tuple[float, int, Wait]) -> bool:
-        time, _, wait = entry
-        return wait.is_over or self._time_of(wait) != time
 
 
 def _resolve(future: asyncio.Future[Outcome], end: Outcome | Exception) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Hashable
+from contextvars import Context
 
 import attrs
 from tenacity import AsyncRetrying, Future, RetryCallState
@@ -37,8 +38,9 @@ class Wait:
         key: waits with the same key share their polls. It is the execution ID, but for a single request.
         policy: the budgets.
         started: when the wait began.
-        sequence: order of arrival, which breaks ties between equal times.
+        sequence: its number, in order of arrival, which breaks ties between equal times.
         on_end: called once, when the wait ends by itself; let go when it is over.
+        context: what its requests are made in.
         due: when its next poll is due.
         polls: results seen so far.
         idle_for: seconds slept so far.
@@ -53,6 +55,7 @@ class Wait:
     started: float
     sequence: int
     on_end: OnEnd
+    context: Context
     due: float
     polls: int = 0
     idle_for: float = 0.0

@@ -1,5 +1,8 @@
 """What happens inside a session, told as it happens: what a listener, a log, a progress bar or a span sees.
 
+A wait has one `Started`, and then one `Finished` or one `Left`. An exchange has one `Requested`, and then one `Polled`
+or one `Dropped`.
+
 A listener is any function that takes one event. It is called from the event loop, so it must be quick; what it raises
 is logged and does no harm. The logger ``truebit_async`` tells the same story: pauses at INFO, the rest at DEBUG.
 """
@@ -15,7 +18,18 @@ import attrs
 from truebit_async.errors import TruebitError
 from truebit_async.models import Execution, Outcome
 
-__all__ = ["BackedOff", "Finished", "Listener", "Paused", "PollEvent", "Polled"]
+__all__ = [
+    "BackedOff",
+    "Dropped",
+    "Finished",
+    "Left",
+    "Listener",
+    "Paused",
+    "PollEvent",
+    "Polled",
+    "Requested",
+    "Started",
+]
 
 _logger = logging.getLogger("truebit_async")
 
@@ -32,6 +46,30 @@ class PollEvent:
     execution_id: str
 
     log_level: ClassVar[int] = logging.DEBUG
+
+
+@attrs.frozen
+class Started(PollEvent):
+    """A wait begins. This is told in a copy of its caller's `contextvars` context, and its requests are made in it.
+
+    So a listener may set a context variable here, such as the current span, for the requests to find.
+
+    Attributes:
+        wait_number: the number of the wait, unique in this process; an execution may have several waits.
+    """
+
+    wait_number: int
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: waiting"
+
+
+@attrs.frozen
+class Requested(PollEvent):
+    """An exchange begins."""
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: asking"
 
 
 @attrs.frozen
@@ -54,16 +92,32 @@ class Polled(PollEvent):
 
 
 @attrs.frozen
+class Dropped(PollEvent):
+    """An exchange was cancelled, because nobody waits for it any more.
+
+    Attributes:
+        seconds: how many seconds it had taken by then.
+    """
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: request dropped after {self.seconds:.3f} s"
+
+
+@attrs.frozen
 class BackedOff(PollEvent):
     """A wait sleeps before its next poll.
 
     Attributes:
         seconds: how many seconds it sleeps, as the policy's wait strategy decided.
         polls: how many polls of this wait were answered or failed so far.
+        wait_number: the number of the wait; None for ``get_execution_status``, which tries again without being one.
     """
 
     seconds: float
     polls: int
+    wait_number: int | None
 
     def __str__(self) -> str:
         return f"execution {self.execution_id!r}: next poll in {self.seconds:.3f} s, after {self.polls} so far"
@@ -93,9 +147,11 @@ class Finished(PollEvent):
 
     Attributes:
         outcome: how.
+        wait_number: the number of the wait.
     """
 
     outcome: Outcome
+    wait_number: int
 
     def __str__(self) -> str:
         outcome = self.outcome
@@ -104,6 +160,20 @@ class Finished(PollEvent):
         else:
             what = f"execution {self.execution_id!r}: {_status(outcome.execution)}"
         return f"{what} (finished after {outcome.elapsed:.3f} s, polls: {outcome.polls})"
+
+
+@attrs.frozen
+class Left(PollEvent):
+    """A wait was given up: its caller was cancelled, or left the loop over a batch; or a wait strategy raised.
+
+    Attributes:
+        wait_number: the number of the wait.
+    """
+
+    wait_number: int
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: no longer waited for"
 
 
 Listener = Callable[[PollEvent], None]

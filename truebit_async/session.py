@@ -47,7 +47,7 @@ class TruebitSession:
         max_concurrency: requests in flight at once, over the whole session.
         max_rate: requests per second over the whole session; None sets no cap.
         max_response_bytes: limit of one response body after decompression, in bytes.
-        listener: a quick function that is told of every poll, back-off, pause and finish: see `truebit_async.events`.
+        listener: a quick function that is told of every wait, poll, back-off and pause: see `truebit_async.events`.
 
     Raises:
         TypeError: an argument has the wrong type; the message names it.
@@ -222,7 +222,7 @@ class TruebitSession:
                 raise
 
         def back_off(state: RetryCallState) -> None:
-            self._announcer.tell(BackedOff(execution_id, state.upcoming_sleep, len(failures)))
+            self._announcer.tell(BackedOff(execution_id, state.upcoming_sleep, len(failures), None))
 
         def set_true_start(state: RetryCallState) -> None:
             state.start_time = started

@@ -18,11 +18,11 @@ def polled() -> PollEvent:
 
 
 def finished(seconds: float = 2.0, status: VerificationStatus = VerificationStatus.ERROR) -> PollEvent:
-    return Finished("id", Outcome("id", Execution("id", status), None, 1, seconds))
+    return Finished("id", Outcome("id", Execution("id", status), None, 1, seconds), 1)
 
 
 def unanswered() -> PollEvent:
-    return Finished("id", Outcome("id", None, errors.TransportError("id", "reset"), 1, 2.0))
+    return Finished("id", Outcome("id", None, errors.TransportError("id", "reset"), 1, 2.0), 1)
 
 
 @pytest.fixture
