@@ -47,17 +47,28 @@ async def test_an_execution_runs_for_so_many_polls(simulator: Simulator, http: a
         assert body == {"executionId": "id", "verificationStatus": "Success"}
 
 
-async def test_an_execution_runs_for_so_long(
-    simulator: Simulator, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr("truebit_async.testing.simulator.time.monotonic", lambda: clock[0])
+@pytest.mark.virtual_time
+async def test_an_execution_runs_for_so_long(simulator: Simulator, http: aiohttp.ClientSession) -> None:
     simulator.add("id", running_for=60, status="Indeterminate")
     assert await statuses(http, "id", 1) == ["Running"]
-    clock[0] += 59.9
+    await asyncio.sleep(59.9)
     assert await statuses(http, "id", 1) == ["Running"]
-    clock[0] += 0.1
+    await asyncio.sleep(0.1)
     assert await statuses(http, "id", 1) == ["Indeterminate"]
+    simulator.add("asked about late", running_for=60)
+    await asyncio.sleep(60)
+    assert await statuses(http, "asked about late", 1) == ["Success"]
+
+
+@pytest.mark.virtual_time
+async def test_an_execution_of_a_simulator_that_does_not_run_yet_begins_with_the_first_request() -> None:
+    simulator = Simulator()
+    simulator.add("id", running_for=60)
+    await asyncio.sleep(100)
+    async with simulator, aiohttp.ClientSession(simulator.url) as http:
+        assert await statuses(http, "id", 1) == ["Running"]
+        await asyncio.sleep(60)
+        assert await statuses(http, "id", 1) == ["Success"]
 
 
 @pytest.mark.parametrize("status", ["Indeterminate", "Error", "Running"])
@@ -133,22 +144,20 @@ async def test_a_client_that_has_gone_is_no_error(
 
 
 async def test_requests_are_recorded(simulator: Simulator, http: aiohttp.ClientSession) -> None:
-    before = time.monotonic()
+    clock = asyncio.get_running_loop().time
+    before = clock()
     async with http.get(PATH + "a%2Fb", headers={"X-Api-Key": "secret"}):
         pass
     (request,) = simulator.requests
-    assert before <= request.time <= time.monotonic()
+    assert before <= request.time <= clock()
     assert request.path == PATH + "a%2Fb"
     assert request.execution_id == "a/b"
     assert request.headers["x-api-key"] == "secret"
     assert "secret" not in repr(request)
 
 
-async def test_a_limited_rate(
-    simulator: Simulator, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr("truebit_async.testing.simulator.time.monotonic", lambda: clock[0])
+@pytest.mark.virtual_time
+async def test_a_limited_rate(simulator: Simulator, http: aiohttp.ClientSession) -> None:
     simulator.add("id")
     simulator.limit_rate(2)
     answers = []
@@ -156,7 +165,7 @@ async def test_a_limited_rate(
         async with http.get(PATH + "id") as response:
             answers.append((response.status, response.headers.get("Retry-After")))
     assert answers == [(200, None), (200, None), (429, "1")]
-    clock[0] += 1
+    await asyncio.sleep(1)
     assert (await ask(http, "id"))[0] == 200
 
 

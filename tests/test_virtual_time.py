@@ -1,7 +1,12 @@
 import asyncio
+import threading
 import time
 
 import pytest
+from tenacity import wait_fixed
+
+from truebit_async import Polled, PollEvent, PollPolicy, TruebitSession
+from truebit_async.testing import Simulator
 
 pytestmark = pytest.mark.virtual_time
 
@@ -28,3 +33,40 @@ async def test_waiting_for_nothing_is_an_error_and_not_a_hang() -> None:
     loop = asyncio.get_running_loop()
     with pytest.raises(RuntimeError, match="deadlock"):
         loop._selector.select(None)  # type: ignore[attr-defined]
+
+
+async def test_sockets_are_faster_than_the_clock(simulator: Simulator) -> None:
+    simulator.add("slow", running_for=600)
+    errors: list[object] = []
+    policy = PollPolicy(wait=wait_fixed(10), deadline=3600, request_timeout=1)
+
+    def listener(event: PollEvent) -> None:
+        if isinstance(event, Polled) and event.error is not None:
+            errors.append(event.error)
+
+    started, real = asyncio.get_running_loop().time(), time.perf_counter()
+    async with TruebitSession(simulator.url, policy=policy, listener=listener) as session:
+        assert (await session.wait_for_verification("slow")).succeeded
+    assert asyncio.get_running_loop().time() - started == pytest.approx(600)
+    assert time.perf_counter() - real < 5
+    assert len(simulator.requests) == 61
+    assert not errors
+
+
+async def test_the_clock_waits_for_what_runs_in_a_thread() -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(time.sleep, 0.05)
+    assert loop.time() == started
+    await asyncio.sleep(5)
+    assert loop.time() == started + 5
+
+
+async def test_a_thread_that_reports_soon_is_no_deadlock() -> None:
+    loop = asyncio.get_running_loop()
+    reported = asyncio.Event()
+    thread = threading.Timer(0.02, loop.call_soon_threadsafe, [reported.set])
+    thread.start()
+    await reported.wait()
+    thread.join()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import unquote
@@ -27,7 +27,7 @@ class RecordedRequest:
     """A request that arrived at a `Simulator`.
 
     Attributes:
-        time: when, in seconds of `time.monotonic`.
+        time: when, in seconds of the event loop's clock, which is `time.monotonic` but for a `VirtualTimeLoop`.
         path: the path exactly as it was sent, still percent-encoded.
         execution_id: the decoded ID it asked about; None if it asked for something else.
         headers: its headers; the mapping ignores the case of names.
@@ -43,10 +43,14 @@ class RecordedRequest:
 class _SimulatedExecution:
     final: Reply
     polls_left: float
-    ends_at: float
+    running_for: float
+    started: float | None
 
     def next_reply(self) -> Reply:
-        if self.polls_left > 0 or time.monotonic() < self.ends_at:
+        now = asyncio.get_running_loop().time()
+        if self.started is None:
+            self.started = now
+        if self.polls_left > 0 or now < self.started + self.running_for:
             self.polls_left -= 1
             return Reply.running()
         return self.final
@@ -73,6 +77,7 @@ class Simulator:
         self._port = port
         self._executions: dict[str, _SimulatedExecution | _Script] = {}
         self._runner: web.AppRunner | None = None
+        self._clock: Callable[[], float] | None = None  # of the loop, once it runs
         self._max_rate = math.inf
         self._served: deque[float] = deque()
         self.requests: deque[RecordedRequest] = deque(maxlen=_LOG_SIZE)
@@ -95,7 +100,8 @@ class Simulator:
         Args:
             execution_id: its ID.
             polls: how many times to answer Running first.
-            running_for: how many seconds from now to answer Running at least.
+            running_for: how many seconds to answer Running at least: from now, or from the first request if the
+                Simulator is not running yet.
             status: the verificationStatus it ends in; Running never ends.
             output: what it returns; None stands for ``"42"``, or for an empty output if it failed.
             execution_status: whether the run works; only a Success says so.
@@ -105,7 +111,7 @@ class Simulator:
             final = Reply.execution(status, default_output if output is None else output, execution_status)
         else:
             final = Reply.execution(status)
-        self._executions[execution_id] = _SimulatedExecution(final, polls, time.monotonic() + running_for)
+        self._executions[execution_id] = _SimulatedExecution(final, polls, running_for, self._clock and self._clock())
 
     def script(self, execution_id: str, *replies: Reply) -> None:
         """Answer requests for this ID with these replies, one after the other; the last one is repeated.
@@ -156,6 +162,7 @@ class Simulator:
             await runner.cleanup()
             raise
         self._runner = runner
+        self._clock = asyncio.get_running_loop().time
         return self
 
     async def __aexit__(
@@ -166,7 +173,7 @@ class Simulator:
             await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         path = request.raw_path.partition("?")[0]
         execution_id = _execution_id(path)
         self.requests.append(RecordedRequest(now, request.raw_path, execution_id, request.headers))
