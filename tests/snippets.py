@@ -41,13 +41,16 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 
 EXECUTION_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 DISPATCHER = re.compile(r"http://(?:127\.0\.0\.1|localhost):8080\b")
-PORT = re.compile(r"--port[ =]8080\b")
+SIMULATE = re.compile(r"(\btruebit[-_]async simulate\b)(?: --port[ =]\d+)?")
 NAME = re.compile(r"\b[Ss]ave\b[^`]*\bas `([^`\s]+)`")
 SCRIPT = re.compile(r"^(?:[^\s#].*\b)?asyncio\.run\(|^if __name__ == ", re.MULTILINE)
 TEST = re.compile(r"^\s*(?:async )?def test_", re.MULTILINE)
 FIXTURE = re.compile(r"^@pytest(?:_asyncio)?\.fixture\b", re.MULTILINE)
 INSTALLS = re.compile(r"\bpip install\b|-m venv\b|\bgit clone\b")
-NEVER_ENDS = re.compile(r"\btruebit[-_]async simulate\b[^&|]*$", re.MULTILINE)
+NEVER_ENDS = re.compile(SIMULATE.pattern + r"[^&|]*$", re.MULTILINE)
+
+
+SERVES = "...\nA simulated dispatcher listens at ...\n..."
 
 
 class SnippetError(Exception):
@@ -112,7 +115,9 @@ class Page:
         if problem:
             raise SnippetError(f"{self.output}{problem}")
 
-    def type_into_terminal(self, command: str, *, options: str = "", until: Callable[[str], bool] | None = None) -> int:
+    def type_into_terminal(
+        self, command: str, *, options: str = "", until: Callable[[str], bool] | None = None
+    ) -> int | None:
         """Run a command where the last one has left the folder, the exported variables and ``$?``.
 
         Args:
@@ -121,13 +126,14 @@ class Page:
             until: leave it running once this is true of its output.
 
         Returns:
-            Its exit code; 0 if it was left running.
+            Its exit code; None if it was left running.
         """
         output = next(self._outputs)
         resume = 'if [ -e "$STATE" ]; then . "$STATE"; fi'
         keep = """trap 'export -p > "$STATE"; printf "cd %q\\n" "$PWD" >> "$STATE"' EXIT"""
         last = f"(exit {self._exit_code})" if not options else ""
-        script = "\n".join([resume, keep, last, self._with_dispatcher(command)])
+        on_a_free_port = SIMULATE.sub(r"\1 --port 0", self._with_dispatcher(command))
+        script = f"{resume}\n{keep}\n{last}\n{on_a_free_port}"
         with output.open("w") as file:
             process = self._start(
                 "bash", *options.split(), "-c", script, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
@@ -140,7 +146,7 @@ class Page:
                 self._exit_code = code
                 return code
             if until is not None and until(self.output):
-                return 0
+                return None
             if time.monotonic() > ends:
                 _stop(process)
                 raise SnippetError(f"still running after {LIMIT:g} s: {command}\n{self.output}")
@@ -157,7 +163,8 @@ class Page:
             "HOME": str(self._home),
             "LANG": "C.UTF-8",
             "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
-            "PYTEST_ADDOPTS": "-p no:cacheprovider -o asyncio_default_fixture_loop_scope=function",
+            # Schemathesis takes two seconds to import; pytest-asyncio warns of a default that is about to change.
+            "PYTEST_ADDOPTS": "-p no:schemathesis -p no:cacheprovider -o asyncio_default_fixture_loop_scope=function",
             "PYTHONPATH": os.pathsep.join([str(INSIDE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
             "PYTHONWARNINGS": "error",
             "STATE": str(self._home / "state"),
@@ -167,7 +174,7 @@ class Page:
         }
 
     def _with_dispatcher(self, text: str) -> str:
-        return PORT.sub("--port 0", DISPATCHER.sub(self._dispatcher, text))
+        return DISPATCHER.sub(self._dispatcher, text)
 
 
 @contextmanager
@@ -206,15 +213,12 @@ def _run_python(page: Page, example: Example) -> None:
     if TEST.search(source) or FIXTURE.search(source):
         has_tests = TEST.search(source) is not None
         path = page.save(name or (f"test_line_{example.line}.py" if has_tests else "conftest.py"), source)
-        code = page.type_into_terminal(f"python -m pytest -q {path}")
-        if code != (0 if has_tests else 5):  # 5 is pytest's word for "no tests"
-            raise SnippetError(page.output)
+        _type(page, f"python -m pytest -q {path}", exit_code=0 if has_tests else 5)  # 5 means that there are no tests
     elif SCRIPT.search(source):
         path = page.save(name or f"line_{example.line}.py", source)
         if name and any(name in command for command in _commands_after(example)):
             return
-        if page.type_into_terminal(f"python {path}") != 0:
-            raise SnippetError(page.output)
+        _type(page, f"python {path}")
     else:
         if name:
             page.save(name, source)
@@ -225,9 +229,10 @@ def _run_sh(page: Page, example: Example) -> None:
     page.begin(example.region)
     lines = example.parsed.replace("\\\n", "").splitlines()
     commands = "\n".join(map(_without_installing, lines))
-    until = bool if NEVER_ENDS.search(commands) else None
-    if page.type_into_terminal(commands, options="-euo pipefail", until=until) != 0:
-        raise SnippetError(page.output)
+    if NEVER_ENDS.search(commands):
+        _leave_running(page, commands, SERVES, options="-euo pipefail")
+    else:
+        _type(page, commands, options="-euo pipefail")
 
 
 def _run_console(page: Page, example: Example) -> None:
@@ -239,20 +244,24 @@ def _run_console(page: Page, example: Example) -> None:
         command, shown = _command_and_output(entry)
         to_run = _without_installing(command)
         if NEVER_ENDS.search(to_run):
-            _leave_running(page, to_run, shown or "...")
-            continue
-        code = page.type_into_terminal(to_run)
-        if to_run != command:
-            continue  # what an installer prints is not known
-        if shown:
+            _leave_running(page, to_run, shown or SERVES)
+        elif shown and to_run == command:
+            page.type_into_terminal(command)
             _compare(shown, page.output)
-        elif code != 0:
-            raise SnippetError(f"{command}\nexit code {code}\n{page.output}")
+        else:  # nothing is shown, or what an installer printed
+            _type(page, to_run)
 
 
-def _leave_running(page: Page, command: str, shown: str) -> None:
-    page.type_into_terminal(command, until=lambda output: bool(output) and _is_like(shown, output))
-    _compare(shown, page.output)
+def _type(page: Page, command: str, *, options: str = "", exit_code: int = 0) -> None:
+    code = page.type_into_terminal(command, options=options)
+    if code != exit_code:
+        raise SnippetError(f"{command}\n{page.output}\nexit code {code}")
+
+
+def _leave_running(page: Page, command: str, shown: str, *, options: str = "") -> None:
+    code = page.type_into_terminal(command, options=options, until=lambda output: _is_like(shown, output))
+    if code is not None:
+        raise SnippetError(f"{command}\n{page.output}\nended with exit code {code}")
 
 
 def _read(parse: Callable[[str], object]) -> Callable[[Page, Example], None]:

@@ -45,6 +45,7 @@ async def main() -> None:
     sys.stdout = sys.stderr = OUTPUT
     sys.unraisablehook = note_left_behind
     sys.modules["__main__"] = CONSOLE
+    sys.path[0] = ""  # the reader is in the page's folder
     while snippet := await asyncio.to_thread(snippets.readline):
         problem = await type_in(**json.loads(snippet))
         json.dump({"output": OUTPUT.getvalue(), "problem": problem}, answers)
