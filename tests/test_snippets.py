@@ -130,6 +130,12 @@ GOOD: dict[str, list[Part]] = {
     "one namespace": [("python", "x = 1"), "and", ("python", "assert x == 1")],
     "a hidden snippet": ["<!-- invisible-code-block: python\nx = 1\n-->", ("python", "assert x == 1")],
     "a script": [("python", SCRIPT), ("text", "4")],
+    "scripts of other kinds": [
+        ("python", "import uvloop\n\n\nasync def main():\n    print(2)\n\n\nuvloop.run(main())"),
+        ("text", "2"),
+        ("python", "import asyncio\n\nwith asyncio.Runner() as runner:\n    print(runner.run(asyncio.sleep(30, 3)))"),
+        ("text", "3"),
+    ],
     "a script that is saved": ["Save this as `it.py`:", ("python", SCRIPT), ("console", "$ python it.py\n4")],
     "a script that fails as the page says": [
         "Save it as `it.py`:",
@@ -150,6 +156,11 @@ GOOD: dict[str, list[Part]] = {
         ),
     ],
     "no output": [("console", "$ true\n$ true # said nothing")],
+    "a server of the page": [
+        "Save this as `it.py`:",
+        ("python", "from http.server import test\n\nif __name__ == '__main__':\n    test(port=0, bind='127.0.0.1')"),
+        ("console", "$ python -u it.py > log &\n$ until [ -s log ]; do sleep 0.1; done; cat log\nServing HTTP on ..."),
+    ],
     "a server": [
         ("console", f"$ truebit-async simulate --port 8080\n{SERVED}"),
         ("console", "$ truebit-async status --base-url http://127.0.0.1:8080 missing-01\n... was not found..."),
