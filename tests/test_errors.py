@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from truebit_async import Execution, VerificationStatus, errors
+from truebit_async import Execution, VerificationStatus, __version__, errors
 
 RUNNING = Execution("id", VerificationStatus.RUNNING)
 
@@ -92,7 +92,8 @@ def test_texts_say_what_to_do() -> None:
     )
     assert text["DecodeError"] == (
         "execution 'id': unexpected answer with status 200: it is not JSON. "
-        "Is the base URL that of a Truebit dispatcher? The body begins '<html>'."
+        f"Is the base URL that of a dispatcher? If so, report this to truebit_async {__version__}. "
+        "The body begins '<html>'."
     )
     assert (
         "polls: 7, last seen Running, last failure: execution 'id': the dispatcher answered 500"

@@ -41,9 +41,17 @@ def test_everything_public_is_at_the_top() -> None:
         assert hasattr(truebit_async, name)
 
 
+PUBLIC_MODULES = (checkpoint, errors, events, models, otel, policy, session, truebit_async.testing)
+
+
+def test_the_reference_has_every_public_module() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert [module.__name__ for module in PUBLIC_MODULES if f"automodule:: {module.__name__}\n" not in page] == []
+
+
 def find_public_things() -> Iterator[tuple[str, Any]]:
     """Yield every public class, function, method and property, with its name."""
-    for module in (checkpoint, errors, events, models, otel, policy, session, truebit_async.testing):
+    for module in PUBLIC_MODULES:
         for name in module.__all__:
             thing = getattr(module, name)
             if inspect.isclass(thing) or inspect.isroutine(thing):
@@ -198,28 +206,14 @@ def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
-LAYERS = {
-    "_version": set[str](),
-    "_arguments": set(),
-    "errors": set(),
-    "models": {"errors"},
-    "policy": {"_arguments"},
-    "_wire": {"errors", "models"},
-    "_pacing": set(),
-    "_wait": {"errors", "models", "policy"},
-    "events": {"errors", "models"},
-    "_timetable": {"_wait"},
-    "_poller": {"_pacing", "_timetable", "_wait", "errors", "events", "models", "policy"},
-    "_batch": {"_poller", "_wait", "_wire", "errors", "models", "policy"},
-    "otel": {"_version", "errors", "events", "models"},
-    "checkpoint": {"_wire", "errors", "models"},
-    "_transport": {"_version", "_wire", "errors"},
-    "session": {
-        "_arguments", "_batch", "_pacing", "_poller", "_transport", "_wire", "errors", "events", "models",
-        "policy",
-    },
-}  # fmt: skip
-"""Who may import whom, from the bottom up."""
+def read_layers() -> dict[str, set[str]]:
+    """Return who may import whom, from the bottom up, as the page on the architecture says."""
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", page, re.MULTILINE)
+    return {module: set(re.findall(r"`(\w+)`", imports)) for module, imports in rows}
+
+
+LAYERS = read_layers()
 
 
 def imports_of(module: str) -> set[str]:

@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from truebit_async._version import __version__
+
 if TYPE_CHECKING:
     from truebit_async.models import Execution
 
@@ -195,7 +197,7 @@ class UnexpectedResponseError(TruebitError):
     detail: str
     body_excerpt: str
 
-    hint: ClassVar[str] = "Is the base URL that of a Truebit dispatcher?"
+    hint: ClassVar[str] = f"Is the base URL that of a dispatcher? If so, report this to truebit_async {__version__}."
 
     def __str__(self) -> str:
         body = f" The body begins {self.body_excerpt[:200]!r}." if self.body_excerpt else ""
@@ -334,9 +336,6 @@ class VerificationFailedError(TruebitError):
     """
 
     execution: Execution
-
-    def __str__(self) -> str:
-        return f"execution {self.execution_id!r} has no verified output"
 
 
 class StillRunningError(VerificationFailedError):
