@@ -67,9 +67,9 @@ def measure(*, short: bool) -> list[Row]:
 
     single = run(m.single_requests, rounds, speed=False)
     rows += [
-        Row("CPU per GET: plain aiohttp loop, undecoded", single["plain aiohttp"], "us"),
-        Row("CPU per GET: get_execution_status", single["truebit_async"], "us"),
-        Row("CPU per GET: plain httpx loop, undecoded", single["plain httpx"], "us"),
+        Row("CPU per GET: plain aiohttp loop, undecoded", single["plain aiohttp"], "µs"),
+        Row("CPU per GET: get_execution_status", single["truebit_async"], "µs"),
+        Row("CPU per GET: plain httpx loop, undecoded", single["plain httpx"], "µs"),
         at_most("get_execution_status / plain aiohttp", single["ratio"], 1.05),
     ]
     fast = run(m.single_requests, rounds, speed=True)
@@ -81,8 +81,8 @@ def measure(*, short: bool) -> list[Row]:
     ]
     ours, theirs = sorted(pairs, key=lambda pair: pair[0]["cpu per poll"] / pair[1]["cpu per poll"])[len(pairs) // 2]
     rows += [
-        Row(f"CPU per poll, batch of {count}: wait_for_verifications", ours["cpu per poll"], "us"),
-        Row(f"CPU per poll, batch of {count}: gather + tenacity", theirs["cpu per poll"], "us"),
+        Row(f"CPU per poll, batch of {count:,}: wait_for_verifications", ours["cpu per poll"], "µs"),
+        Row(f"CPU per poll, batch of {count:,}: gather + tenacity", theirs["cpu per poll"], "µs"),
         at_most(
             "batch poll / plain aiohttp GET, before and after it",
             statistics.median(ours["cpu per poll"] / ours["plain cpu per GET"] for ours, _ in pairs),
@@ -94,15 +94,15 @@ def measure(*, short: bool) -> list[Row]:
     ours = run(m.memory, "truebit_async", pending)
     theirs = run(m.memory, "gather", pending // 5)
     rows += [
-        at_most(f"memory per pending ID at {pending}", ours["bytes"], 600, "bytes"),
-        Row(f"the same, gather + tenacity at {pending // 5}", theirs["bytes"], "bytes"),
+        at_most(f"memory per pending ID at {pending:,}", ours["bytes"], 600, "bytes"),
+        Row(f"the same, gather + tenacity at {pending // 5:,}", theirs["bytes"], "bytes"),
     ]
 
     few = run(m.scheduler, pending // 10, 5 * pending)["cpu per poll"]
     many = run(m.scheduler, pending * 10, 5 * pending)["cpu per poll"]
     rows += [
-        Row(f"scheduler alone, CPU per poll at {pending // 10} pending", few, "us"),
-        at_most(f"the same at {pending * 10} pending / at {pending // 10}", many / few, 2),
+        Row(f"scheduler alone, CPU per poll at {pending // 10:,} pending", few, "µs"),
+        at_most(f"the same at {pending * 10:,} pending / at {pending // 10:,}", many / few, 2),
     ]
 
     kept = run(m.rate, 500.0, 2.0 if short else 10.0)
@@ -144,7 +144,7 @@ def main() -> None:
         )
         report = {"machine": machine, "rows": [attrs.asdict(row) for row in rows]}
         (DOCS / "benchmarks.json").write_text(json.dumps(report, indent=2) + "\n")
-        (DOCS / "benchmarks-table.md").write_text(_as_markdown(machine, rows))
+        (DOCS / "benchmarks-table.md").write_text(_as_markdown(machine, rows), encoding="utf-8")
         draw(report, DOCS / "benchmarks.svg")
 
 

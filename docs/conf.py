@@ -17,9 +17,11 @@ html_css_files = ["pictures.css"]
 html_title = f"truebit_async {__version__}"
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 110
 napoleon_google_docstring = True
 napoleon_use_ivar = True
 default_role = "any"
