@@ -1,7 +1,6 @@
 """From an execution ID to its verified output, against a simulated dispatcher. Run it as it is."""
 
 import asyncio
-import sys
 
 from truebit_async import StillRunningError, TruebitSession
 from truebit_async.testing import Simulator
@@ -15,14 +14,14 @@ async def main() -> None:
         async with TruebitSession(dispatcher.url) as session:
             execution = await session.get_execution_status("my-execution")
             try:
-                sys.stdout.write(f"{execution.output}\n")
+                print(execution.output)
             except StillRunningError as error:
-                sys.stdout.write(f"{error}\n")
+                print(error)
 
             execution = await session.wait_for_verification("my-execution", deadline=30)
-            sys.stdout.write(f"{execution.verification_status.value}: {execution.output}\n")
+            print(f"{execution.verification_status.value}: {execution.output}")
 
-        sys.stdout.write(f"{len(dispatcher.requests)} requests\n")
+        print(f"{len(dispatcher.requests)} requests")
 
 
 asyncio.run(main())

@@ -1,22 +1,22 @@
-"""Every example runs as it is."""
+"""Every example is run by a test module of its own, tests/examples/test_NAME.py for examples/NAME.py."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_it_runs(example: Path) -> None:
-    ran = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip()
-    assert ran.stderr == ""
+TESTS = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def test_there_are_examples() -> None:
-    assert EXAMPLES
+def test_every_example_is_run_by_a_test() -> None:
+    examples = {path.name for path in EXAMPLES.glob("*.py")}
+    assert examples
+    assert {path.name.removeprefix("test_") for path in TESTS.glob("test_*.py")} == examples
+    for name in examples:  # the fixture `example` is the path of that file, and of no other
+        assert "example: Path" in (TESTS / f"test_{name}").read_text(encoding="utf-8"), name
+
+
+def test_the_list_of_examples_is_complete() -> None:
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f"[{path.name}]({path.name})" in listed

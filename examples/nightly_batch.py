@@ -1,0 +1,124 @@
+"""A nightly batch: a CSV file in, its rows with the verified outputs out, as JSONL or Parquet.
+
+Run it from a checkout; Parquet needs the extra `examples`::
+
+    python examples/nightly_batch.py executions.csv results.parquet --max-rate 50
+
+What is finished is kept in `results.parquet.checkpoint`, so the same command goes on where a killed one stopped, and
+asks for nothing twice. Exit codes, for a scheduler:
+
+    0  every execution was verified and worked
+    1  something broke: see the traceback
+    2  wrong usage
+    3  at least one execution has no answer yet: run the same command again
+    4  all have an answer, and at least one did not succeed: see the column truebit_error
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import sys
+import time
+from pathlib import Path
+
+from truebit_async import CheckpointError, TruebitSession, VerificationFailedError
+from truebit_async.checkpoint import Checkpoint, Record, read_checkpoint
+
+Row = dict[str, str | None]
+VERDICT = ("truebit_status", "truebit_output", "truebit_error")  # the columns that a row gains
+
+
+def read_csv(path: Path, id_column: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and the rows of a CSV file, which must have a column for the execution IDs."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        columns, rows = list(reader.fieldnames or ()), list(reader)
+    if id_column not in columns:
+        message = f"{path} has no column {id_column!r}"
+        raise ValueError(message)
+    if any(None in row for row in rows):
+        message = f"a row of {path} has more cells than there are columns"
+        raise ValueError(message)
+    return columns, rows
+
+
+async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkpoint: Checkpoint) -> None:
+    """Wait for the executions that have no answer yet, and write each outcome down."""
+    pending = [execution_id for execution_id in execution_ids if execution_id not in checkpoint.final]
+    finished, shown_at = len(execution_ids) - len(pending), 0.0
+    async with session:
+        async for outcome in session.wait_for_verifications(pending):
+            checkpoint.write(outcome)
+            finished += 1
+            is_last = finished == len(execution_ids)
+            if is_last or time.monotonic() - shown_at > (0.1 if sys.stderr.isatty() else 10):
+                end = "\r" if sys.stderr.isatty() and not is_last else "\n"  # a log gets a line every ten seconds
+                print(f"{finished} of {len(execution_ids)} finished", end=end, file=sys.stderr, flush=True)
+                shown_at = time.monotonic()
+
+
+def verdict(record: Record) -> Row:
+    """Return what a row gains."""
+    status = output = error = None
+    if record.execution is not None:
+        status = record.execution.verification_status.value
+        try:
+            output = record.execution.output
+        except VerificationFailedError as failure:
+            error = str(failure)
+    elif record.error is not None:
+        error = record.error.message
+    return dict(zip(VERDICT, (status, output, error), strict=True))
+
+
+def write_jsonl(path: Path, _: list[str], rows: list[Row]) -> None:
+    """Write one JSON object per row."""
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def write_parquet(path: Path, columns: list[str], rows: list[Row]) -> None:
+    """Write a table of strings: types that were guessed anew from each night's values would change."""
+    import pyarrow as pa  # noqa: PLC0415  # large, and needed only here
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    schema = pa.schema([(column, pa.string()) for column in columns])
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+
+
+WRITERS = {".jsonl": write_jsonl, ".parquet": write_parquet}
+
+
+def main() -> int:
+    """Run the batch and return the exit code."""
+    parser = argparse.ArgumentParser(description="Wait for the executions that a CSV file lists.")
+    parser.add_argument("executions", type=Path, help="the CSV file")
+    parser.add_argument("results", type=Path, help=f"the file to write, ending in {' or '.join(WRITERS)}")
+    parser.add_argument("--column", default="execution_id", help="the column with the execution IDs")
+    parser.add_argument("--max-rate", type=float, default=50, help="requests per second")
+    options = parser.parse_args()
+    results: Path = options.results
+    if results.suffix not in WRITERS:
+        parser.error(f"{results} must end in {' or '.join(WRITERS)}")
+    try:
+        columns, rows = read_csv(options.executions, options.column)
+        session = TruebitSession(max_rate=options.max_rate)
+        checkpoint = Checkpoint(f"{results}.checkpoint", resume=True)
+    except (OSError, ValueError, csv.Error, CheckpointError) as error:
+        parser.error(str(error))
+
+    with checkpoint:
+        execution_ids = list(dict.fromkeys(row[options.column] for row in rows))
+        asyncio.run(wait_for_all(session, execution_ids, checkpoint))
+    records = {record.execution_id: record for record in read_checkpoint(f"{results}.checkpoint")}
+    result_rows = [{**row, **verdict(records[row[options.column]])} for row in rows]
+    part = results.with_name(f"{results.name}.part")  # whoever reads the results finds all of them, or none
+    WRITERS[results.suffix](part, list(dict.fromkeys([*columns, *VERDICT])), result_rows)
+    part.replace(results)
+    if any(row["truebit_status"] is None for row in result_rows):
+        return 3
+    return 4 if any(row["truebit_error"] for row in result_rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_it_runs_as_it_is(example: Path) -> None:
+    ran = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, check=True)
+    first, verdict, requests = ran.stdout.splitlines()
+    assert "is still running" in first
+    assert verdict == "Success: 1764"
+    assert int(requests.removesuffix(" requests")) > 2
+    assert ran.stderr == ""
