@@ -5,6 +5,6 @@ from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 extras = project["optional-dependencies"]
-for requirement in [*project["dependencies"], *extras["cli"], *extras["otel"], *extras["speed"]]:
+for requirement in [*project["dependencies"], *extras["cli"], *extras["examples"], *extras["otel"], *extras["speed"]]:
     bound, *marker = requirement.split(";")  # a marker may hold a >= of its own
     print(";".join([bound.replace(">=", "=="), *marker]))  # noqa: T201

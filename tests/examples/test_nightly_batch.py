@@ -37,8 +37,8 @@ def run(command: list[str], environment: dict[str, str]) -> Run:
     return run
 
 
-def write_csv(path: Path, rows: list[list[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+def write_csv(path: Path, rows: list[list[str]], encoding: str = "utf-8") -> None:
+    with path.open("w", encoding=encoding, newline="") as file:
         csv.writer(file).writerows(rows)
 
 
@@ -72,7 +72,7 @@ async def test_each_row_gains_its_verdict(tmp_path: Path, simulator: Simulator, 
         ["E", "", "no ID at all"],
         ["F", "good", "once more"],
     ]
-    write_csv(tmp_path / "executions.csv", rows)
+    write_csv(tmp_path / "executions.csv", rows, encoding="utf-8-sig")  # as Excel does
     code, said = await run(tmp_path / name)
     assert code == 3, said
     good, failed, split, missing, empty, again = read_results(tmp_path / name)
@@ -166,6 +166,7 @@ async def test_a_night_without_executions(tmp_path: Path, simulator: Simulator, 
         ("execution_id\n1,2\n", ["results.jsonl"], "more cells than there are columns"),
         ("execution_id\n1\n", ["no/such/directory.jsonl"], "No such file"),
         ("\xff", ["results.jsonl"], "decode"),
+        (f"execution_id\n{'1' * 200_000}\n", ["results.jsonl"], "field larger than field limit"),
         ("", ["results.jsonl"], "no column 'execution_id'"),
         (None, ["results.jsonl"], "No such file"),
     ],
