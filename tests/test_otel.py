@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from policies import FAST
 
-from truebit_async import ExecutionNotFoundError, TruebitSession, otel
+from truebit_async import ExecutionNotFoundError, PollEvent, TruebitSession, otel
 from truebit_async.otel import OpenTelemetryListener
 from truebit_async.testing import Reply, Simulator
 
@@ -199,6 +199,11 @@ async def test_requests_are_spans_within_that_of_their_wait(simulator: Simulator
     requests = [span.parent and span.parent.span_id for span in telemetry.spans("GET")]
     assert sorted(map(str, requests)) == sorted(map(str, [*[waits["a"]] * 3, *[waits["b"]] * 2, waits["c"]]))
     assert all("traceparent" in request.headers for request in simulator.requests)
+
+
+def test_an_event_of_a_kind_it_does_not_know_is_passed_over(telemetry: Telemetry) -> None:
+    telemetry.listener(PollEvent("id"))
+    assert telemetry.metrics() == {}
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
