@@ -44,6 +44,7 @@ def command(request: pytest.FixtureRequest, url: str) -> list[str]:
 @contextlib.contextmanager
 def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    environment.pop("PYTHONUNBUFFERED", None)  # it would hide that a line is not flushed
     streams = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
     with subprocess.Popen(command, env=environment, **{"text": True, **streams, **options}) as process:
         try:
