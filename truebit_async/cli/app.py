@@ -127,8 +127,8 @@ def wait(  # noqa: PLR0913  # these are its options
         message = "--resume needs --out, the file to resume"
         raise typer.BadParameter(message)
     console = Console(stderr=True)
-    types_ids = source == "-" and sys.stdin is not None and sys.stdin.isatty()
-    progress = BatchProgress(console, live=console.is_terminal and not types_ids)
+    are_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty()
+    progress = BatchProgress(console, live=console.is_terminal and not are_typed)
     tally = progress.tally
 
     def complain(problem: str) -> None:

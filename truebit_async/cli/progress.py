@@ -41,7 +41,7 @@ class BatchProgress:
     """
 
     def __init__(self, console: Console, *, live: bool) -> None:
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self._console = console
         self._paused_until = 0.0
         self._request_rate, self._finish_rate = Rate(_WINDOW), Rate(_WINDOW)

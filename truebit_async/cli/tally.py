@@ -40,7 +40,7 @@ class Tally:
         self.is_total_known = False
         self.skipped = 0
         self.malformed = 0
-        self.requests = 0
+        self.requests: int = 0
         self.verdicts: Counter[Verdict] = Counter()
         self._durations = Durations()
         self._started = time.monotonic()
