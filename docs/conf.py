@@ -1,5 +1,11 @@
 """Sphinx configuration."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
 from truebit_async import __version__
 
 project = "truebit_async"
@@ -8,7 +14,7 @@ project_copyright = "2026, the truebit_async authors"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "*-table.md"]
+exclude_patterns = ["_build", "_generated", "*-table.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 2
 html_theme = "furo"
@@ -27,3 +33,28 @@ napoleon_use_ivar = True
 default_role = "any"
 nitpicky = False
 suppress_warnings = ["ref.any"]  # the default role also marks names of other packages
+
+
+def write_command_reference(app: Sphinx) -> None:
+    """Let Typer write down the commands and options that there are, for the page of the command."""
+    target = Path(app.srcdir, "_generated", "command.md")
+    target.parent.mkdir(exist_ok=True)
+    module = "truebit_async.cli.app"
+    command = [
+        sys.executable,
+        "-m",
+        "typer",
+        module,
+        "utils",
+        "docs",
+        "--name",
+        "truebit-async",
+        "--title",
+        "Reference",
+    ]
+    target.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("builder-inited", write_command_reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 
 import pytest
@@ -10,7 +11,9 @@ from rich.console import Console, Group
 
 from truebit_async import Execution, Finished, Outcome, Paused, Polled, PollEvent, VerificationStatus, errors
 from truebit_async.cli.progress import BatchProgress, _clock
+from truebit_async.cli.results import ExitCode
 from truebit_async.cli.statistics import Durations, Rate
+from truebit_async.cli.tally import Tally
 
 
 def polled() -> PollEvent:
@@ -25,6 +28,12 @@ def unanswered() -> PollEvent:
     return Finished("id", Outcome("id", None, errors.TransportError("id", "reset"), 1, 2.0), 1)
 
 
+def summary_of(tally: Tally) -> list[str]:
+    file = io.StringIO()
+    Console(file=file, width=80).print(tally.as_text())
+    return file.getvalue().splitlines()
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = [100.0]
@@ -34,8 +43,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_elsewhere_than_on_a_terminal_it_is_a_line_from_time_to_time(clock: list[float]) -> None:
     file = io.StringIO()
-    progress = BatchProgress(Console(file=file, width=80))
-    progress.total = 100
+    progress = BatchProgress(Console(file=file, width=80), live=False)
+    progress.tally.total, progress.tally.is_total_known = 100, True
     with progress:
         for _ in range(12):
             clock[0] += 1
@@ -44,20 +53,87 @@ def test_elsewhere_than_on_a_terminal_it_is_a_line_from_time_to_time(clock: list
         progress(Paused("id", 30.0, errors.RateLimitedError("id", 429)))
         clock[0] += 5
         progress(unanswered())
-    first, second, third, *table = file.getvalue().splitlines()
+    first, second, third = file.getvalue().splitlines()
     assert first == "4 of 100 finished: 4 error; 0.0 requests/s; median 2.0 s; p95 2.0 s"
     assert second.startswith("9 of 100 finished: 9 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:01:31 left")
     assert third.startswith("13 of 100 finished: 12 error, 1 no answer")
     assert third.endswith("PAUSED by the server for 0:00:25")
-    assert table[0].strip() == "13 of 100 finished"
+    title, *table = summary_of(progress.tally)
+    assert title.strip() == "13 of 100 finished"
     assert "12 requests in 17.0 s" in " ".join(table)
     assert "median 2.0 s, p95 2.0 s" in " ".join(table)
 
 
+def test_as_long_as_the_input_goes_on_there_is_no_total_and_no_estimate(clock: list[float]) -> None:
+    file = io.StringIO()
+    progress = BatchProgress(Console(file=file, width=80), live=False)
+    progress.tally.total = 40
+    for _ in range(12):
+        clock[0] += 5
+        progress(finished())
+    progress.tally.is_total_known = True
+    clock[0] += 5
+    progress(finished())
+    *_, before, after = file.getvalue().splitlines()
+    assert before == "12 finished of 40 read so far: 12 error; 0.0 requests/s; median 2.0 s; p95 2.0 s"
+    assert after.startswith("13 of 40 finished: 13 error")
+    assert after.endswith("about 0:02:15 left")
+
+
+@pytest.mark.parametrize("is_total_known", [True, False])
+def test_the_bar_has_a_line_of_its_own_and_shows_a_total_only_if_there_is_one(is_total_known: bool) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=100)
+    progress = BatchProgress(console, live=True)
+    progress.tally.total, progress.tally.is_total_known = 4, is_total_known
+    progress(finished())
+    console.print(progress._render())
+    bar, counts, facts = screen.getvalue().splitlines()
+    assert bar.strip() == "━" * (10 if is_total_known else 40)
+    assert counts == ("1 of 4 finished: 1 error" if is_total_known else "1 finished of 4 read so far: 1 error")
+    assert facts.startswith("0.0 requests/s; median 2.0 s; p95 2.0 s")
+
+
+def test_what_has_no_answer_has_no_time_to_verification() -> None:
+    tally = Tally()
+    tally.take(unanswered())
+    assert tally.times() == []
+    tally.take(finished(3.0))
+    assert tally.times() == ["median 3.0 s", "p95 3.0 s"]
+
+
+def test_a_summary_in_json_has_every_field(clock: list[float]) -> None:
+    tally = Tally()
+    assert json.loads(tally.as_json(ExitCode.USAGE)) == {
+        "summary": {
+            "verdicts": {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 0, "noAnswer": 0},
+            "total": 0,
+            "skipped": 0,
+            "malformed": 0,
+            "requests": 0,
+            "seconds": 0.0,
+            "medianSeconds": None,
+            "p95Seconds": None,
+            "exitCode": 2,
+        }
+    }
+    clock[0] += 2.5
+    tally.total, tally.skipped, tally.malformed = 7, 2, 1
+    for event in (polled(), finished(1.0), finished(1.0), unanswered()):
+        tally.take(event)
+    summary = json.loads(tally.as_json(ExitCode.NO_ANSWER))["summary"]
+    assert summary["verdicts"] == {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 2, "noAnswer": 1}
+    assert [summary[name] for name in ("total", "skipped", "malformed", "requests", "seconds", "exitCode")] == [
+        7, 2, 1, 1, 2.5, 3,
+    ]  # fmt: skip
+    assert summary["medianSeconds"] == pytest.approx(1.0, rel=0.015)
+    assert summary["p95Seconds"] == pytest.approx(1.0, rel=0.015)
+
+
 def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
     screen = io.StringIO()
-    progress = BatchProgress(Console(file=screen, force_terminal=True, width=100))
-    progress.total = 2
+    progress = BatchProgress(Console(file=screen, force_terminal=True, width=100), live=True)
+    progress.tally.total, progress.tally.is_total_known = 2, True
     with progress:
         progress.print_result("a line")
         progress(finished(status=VerificationStatus.INDETERMINATE))
@@ -68,7 +144,7 @@ def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(capsys: pytest.Capture
 
 def test_it_draws_no_more_often_than_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = []
-    progress = BatchProgress(Console(file=io.StringIO(), force_terminal=True))
+    progress = BatchProgress(Console(file=io.StringIO(), force_terminal=True), live=True)
     render = progress._render
 
     def count() -> Group:
@@ -84,11 +160,11 @@ def test_it_draws_no_more_often_than_ten_times_a_second(monkeypatch: pytest.Monk
 
 
 def test_nothing_to_wait_for() -> None:
-    file = io.StringIO()
-    with BatchProgress(Console(file=file)):
-        pass
-    assert "0 of 0 finished" in file.getvalue()
-    assert "0 requests in 0.0 s" in file.getvalue()
+    tally = Tally()
+    tally.is_total_known = True
+    text = "".join(summary_of(tally))
+    assert "0 of 0 finished" in text
+    assert "0 requests in 0.0 s" in text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])

@@ -208,7 +208,8 @@ async def test_the_rate_has_a_cap(tmp_path: Path, simulator: Simulator, run: Run
     for number in range(11):
         simulator.add(f"id-{number}")
     assert (await run(tmp_path / "results.jsonl", "--max-rate", "50"))[0] == 0
-    assert simulator.requests[-1].time - simulator.requests[0].time > 10 / 50 * 0.9
+    # Without the cap it takes some 10 ms; on their way to a busy server, requests may catch up with each other.
+    assert simulator.requests[-1].time - simulator.requests[0].time > 10 / 50 / 2
 
 
 async def test_a_terminal_gets_one_line(

@@ -5,26 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import attrs
 import typer
 from rich.console import Console
 
-from truebit_async._version import __version__
 from truebit_async._wire import make_converter
 from truebit_async.checkpoint import Checkpoint
+from truebit_async.cli import options
+from truebit_async.cli.api_key import ENVIRONMENT_VARIABLE
 from truebit_async.cli.cast import add_cast, all_execution_ids
 from truebit_async.cli.demo import run_demo
-from truebit_async.cli.ids import IdList, read_ids
+from truebit_async.cli.ids import IdParser
+from truebit_async.cli.lines import LineReader
 from truebit_async.cli.log import log_to
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.results import ExitCode, Verdict
-from truebit_async.cli.wait import run_wait
-from truebit_async.errors import CheckpointError, InvalidExecutionIdError, TruebitError
+from truebit_async.cli.run import End, run, say
+from truebit_async.cli.wait import ExecutionIds, run_wait
+from truebit_async.errors import CheckpointError
 from truebit_async.events import Listener
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
@@ -32,49 +35,54 @@ from truebit_async.testing import Simulator
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,  # they would show local variables, and the API key is one
-    help="Wait for the verified results of Truebit executions. The API key is taken from TRUEBIT_API_KEY.",
-    epilog=(
-        "Exit codes: 0 all verified and succeeded, 1 all answered but not all succeeded, 2 wrong usage or "
-        "configuration, 3 at least one without an answer, 130 interrupted."
-    ),
+    context_settings={"color": False if os.environ.get("NO_COLOR") else None},  # Rich sees to it, Click does not
 )
-
-_BaseUrl = Annotated[
-    str | None,
-    typer.Option("--base-url", help="The dispatcher. Default: TRUEBIT_BASE_URL, else https://run.truebit.network."),
-]
-
-
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature Typer calls
-    if wanted:
-        print(f"truebit-async {__version__}")
-        raise typer.Exit
 
 
 @app.callback()
-def _options(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
+def _options(*, version: options.Version = False) -> None:
+    """Wait for the verified results of Truebit executions.
 
+    Results are JSON on stdout; progress and messages are on stderr. Each command has a help of its own:
 
-_Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every request to stderr.")]
+    ```console
+    $ truebit-async demo
+    $ truebit-async wait --help
+    ```
+
+    Exit codes:
+
+    - 0: every execution was verified and succeeded
+    - 1: all were answered, and at least one did not succeed
+    - 2: wrong usage or configuration
+    - 3: at least one has no answer
+    - 70: a bug of this command
+    - 130: interrupted
+    """
 
 
 @app.command()
 def status(
-    execution_id: Annotated[str, typer.Argument(metavar="ID")],
+    execution_id: options.ExecutionId,
     *,
-    base_url: _BaseUrl = None,
-    verbose: _Verbose = False,
+    base_url: options.BaseUrl = None,
+    api_key: options.ApiKey = None,
+    verbose: options.Verbose = False,
 ) -> None:
-    """Print the status of one execution as JSON."""
-    session = _session(base_url, PollPolicy())
+    """Print the status of one execution.
+
+    It is printed as JSON, whether the execution has ended or not.
+
+    ```console
+    $ truebit-async status abf5e6d2-f72d-4324-a046-bc6e9f27b303
+    $ truebit-async status --api-key-file key.txt ID | jq .verificationStatus
+    ```
+
+    Exit codes: 0 verified and succeeded, 1 still running or not succeeded, 2 wrong usage, 3 no answer.
+    """
+    session = _session(base_url, api_key, PollPolicy())
 
     async def ask() -> ExitCode:
         async with session:
@@ -83,59 +91,106 @@ def status(
         return Verdict.of(execution).exit_code
 
     with _log(Console(stderr=True), verbose=verbose):
-        _run(ask())
+        run(ask()).exit()
 
 
 @app.command()
-def wait(  # these are its options
-    execution_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", show_default=False)] = None,
+def wait(  # noqa: PLR0913  # these are its options
+    execution_ids: options.ExecutionIds = None,
     *,
-    source: Annotated[
-        str | None,
-        typer.Option("--from", metavar="FILE|-", help="Read IDs, one per line, plain or as JSON; - is stdin."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Append the results to this file instead.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip what has an answer in the --out file.")] = False,
-    deadline: Annotated[
-        float | None, typer.Option(help="Seconds for each execution. Default: 600.", show_default=False)
-    ] = None,
-    base_url: _BaseUrl = None,
-    verbose: _Verbose = False,
+    source: options.Source = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    as_json: options.Json = False,
+    deadline: options.Deadline = None,
+    base_url: options.BaseUrl = None,
+    api_key: options.ApiKey = None,
+    verbose: options.Verbose = False,
 ) -> None:
-    """Wait for executions, and print one line of JSON for each as it finishes."""
+    """Wait for executions to finish.
+
+    Each is printed as one line of JSON as soon as it has finished. Progress and a summary are on stderr.
+
+    ```console
+    $ truebit-async wait --deadline 2m abf5e6d2-f72d-4324-a046-bc6e9f27b303
+    $ truebit-async wait --from ids.txt --out results.jsonl
+    $ truebit-async wait --from ids.txt --out results.jsonl --resume
+    $ producer | truebit-async wait --from - | jq -c .clearTextSolution
+    ```
+
+    Whatever stops a run with `--out`, the same command with `--resume` goes on where it stopped.
+
+    Exit codes: 0 all verified and succeeded, 1 all answered but not all succeeded, 2 wrong usage, 3 at least one
+    without an answer (not found, past its deadline, unreachable, not an ID), 130 interrupted.
+    """
     if resume and out is None:
         message = "--resume needs --out, the file to resume"
         raise typer.BadParameter(message)
-    read = IdList([], []) if source is None else _read_ids(source)
-    for problem in read.problems:
-        _say(problem)
-    ids = list(dict.fromkeys([*(execution_ids or ()), *read.ids]))
-    if not ids:
-        message = "give at least one execution ID, or --from FILE"
-        raise typer.BadParameter(message)
-
     console = Console(stderr=True)
-    progress = BatchProgress(console)
-    session = _session(base_url, _policy(deadline), progress)
-    checkpoint = None if out is None else _checkpoint(out, resume=resume)
-    hint = "" if out is None else f"; to go on, run the same command with --out {out} --resume"
-    with checkpoint or contextlib.nullcontext(), _log(console, verbose=verbose):
-        _run(run_wait(session, ids, progress, checkpoint), at_least=read.exit_code, hint=hint)
+    are_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty()
+    progress = BatchProgress(console, live=console.is_terminal and not are_typed)
+    tally = progress.tally
+
+    def complain(problem: str) -> None:
+        tally.malformed += 1
+        progress.say(problem)
+
+    with contextlib.ExitStack() as stack:
+        ids: ExecutionIds
+        given = execution_ids or []
+        if source == "-":
+            ids = IdParser("-", complain).stream(given, stack.enter_context(LineReader(_stdin())))
+        elif source is not None:
+            parser = IdParser(source, complain)
+            ids = given + [execution_id for line in _lines_of(source) for execution_id in parser.ids_in(line)]
+        else:
+            ids = given
+        if not (ids or tally.malformed):
+            message = "give at least one execution ID, or --from FILE"
+            raise typer.BadParameter(message)
+        session = _session(base_url, api_key, _policy(deadline), progress)
+        checkpoint = None if out is None else stack.enter_context(_checkpoint(out, resume=resume))
+        stack.enter_context(_log(console, verbose=verbose))
+        end = run(run_wait(session, ids, progress, checkpoint))
+    if as_json:
+        print(tally.as_json(end.code))
+    else:
+        console.print(tally.as_text())
+    if end.code is ExitCode.INTERRUPTED and out is not None:
+        end = attrs.evolve(end, message=f"{end.message}; to go on, run the same command with --out {out} --resume")
+    end.exit()
 
 
 @app.command()
 def demo() -> None:
-    """Run a few dozen executions on a simulated dispatcher and wait for them. Needs no network and no key."""
-    _run(run_demo(Console(), Console(stderr=True)))
+    """See it work, without network or key.
+
+    Runs a few dozen executions on a simulated dispatcher and waits for them. They have every fate there is, so this
+    shows what `wait` makes of each.
+
+    Exit codes: 0 every execution ended as planned, 1 one did not, 130 interrupted.
+    """
+    run(run_demo(Console(), Console(stderr=True))).exit()
 
 
 @app.command()
-def simulate(port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8080) -> None:
-    """Serve the executions of the demo on 127.0.0.1 until Ctrl-C, and print their IDs."""
+def simulate(port: options.Port = 8080) -> None:
+    """Serve a simulated dispatcher.
+
+    It serves the executions of `demo` on 127.0.0.1 until Ctrl-C, and prints their IDs. Try out a program of yours on
+    it, or this one:
+
+    ```console
+    $ truebit-async simulate > ids.txt &
+    $ truebit-async wait --base-url http://127.0.0.1:8080 --from ids.txt
+    ```
+
+    Exit codes: 2 the port is taken, 130 interrupted by Ctrl-C.
+    """
     try:
-        _run(_simulate(port))
+        run(_simulate(port)).exit()
     except OSError as error:
-        _fail(error, ExitCode.USAGE)
+        End(ExitCode.USAGE, str(error)).exit()
 
 
 async def _simulate(port: int) -> NoReturn:
@@ -144,24 +199,25 @@ async def _simulate(port: int) -> NoReturn:
         for execution_id in all_execution_ids():
             print(execution_id)
         sys.stdout.flush()
-        _say(f"A simulated dispatcher listens at {simulator.url}; Ctrl-C stops it. Its execution IDs are on stdout.")
-        _say(f"Try: truebit-async wait --base-url {simulator.url} success-01 failed-01")
+        say(f"A simulated dispatcher listens at {simulator.url}; Ctrl-C stops it. Its execution IDs are on stdout.")
+        say(f"Try: truebit-async wait --base-url {simulator.url} success-01 failed-01")
         while True:
             await asyncio.Event().wait()  # nobody sets it: only Ctrl-C ends this
 
 
-def _session(base_url: str | None, policy: PollPolicy, listener: Listener | None = None) -> TruebitSession:
+def _session(
+    base_url: str | None, api_key: str | None, policy: PollPolicy, listener: Listener | None = None
+) -> TruebitSession:
+    if api_key is not None:
+        os.environ[ENVIRONMENT_VARIABLE] = api_key  # where a report of a bug looks for what it must not tell
     try:
         return TruebitSession(base_url, policy=policy, listener=listener)
     except ValueError as error:
-        _fail(error, ExitCode.USAGE)
+        End(ExitCode.USAGE, str(error)).exit()
 
 
 def _policy(deadline: float | None) -> PollPolicy:
-    try:
-        return PollPolicy() if deadline is None else attrs.evolve(PollPolicy(), deadline=deadline)
-    except ValueError as error:
-        _fail(error, ExitCode.USAGE)
+    return PollPolicy() if deadline is None else attrs.evolve(PollPolicy(), deadline=deadline)
 
 
 def _log(console: Console, *, verbose: bool) -> contextlib.AbstractContextManager[None]:
@@ -172,46 +228,20 @@ def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:
     try:
         checkpoint = Checkpoint(path, resume=resume)
     except CheckpointError as error:
-        _fail(error, ExitCode.USAGE)
+        End(ExitCode.USAGE, str(error)).exit()
     if checkpoint.mended is not None:
-        _say(f"{path}: {checkpoint.mended}")
+        say(f"{path}: {checkpoint.mended}")
     return checkpoint
 
 
-def _read_ids(source: str) -> IdList:
+def _lines_of(path: str) -> list[bytes]:
     try:
-        return read_ids(source)
-    except (OSError, UnicodeDecodeError) as error:
-        _fail(f"cannot read IDs from {source}: {error}", ExitCode.USAGE)
+        return Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        End(ExitCode.USAGE, f"cannot read IDs from {path}: {error.strerror or error}").exit()
 
 
-def _run(
-    command: Coroutine[object, object, ExitCode], *, at_least: ExitCode = ExitCode.SUCCEEDED, hint: str = ""
-) -> NoReturn:
-    try:
-        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            code = runner.run(command)
-    except KeyboardInterrupt:
-        _fail(f"interrupted{hint}", ExitCode.INTERRUPTED)
-    except InvalidExecutionIdError as error:
-        _fail(error, ExitCode.USAGE)
-    except TruebitError as error:
-        _fail(error, ExitCode.NO_ANSWER)
-    raise typer.Exit(max(code, at_least))
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  # in the extra `speed`
-    except ModuleNotFoundError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _fail(message: object, code: ExitCode) -> NoReturn:
-    _say(f"truebit-async: {message}")
-    raise typer.Exit(code)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+def _stdin() -> int:
+    if sys.stdin is None:  # closed by whoever started this; its number may be that of another file by now
+        End(ExitCode.USAGE, "cannot read IDs from stdin: it is closed").exit()
+    return sys.stdin.fileno()

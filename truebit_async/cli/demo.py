@@ -30,12 +30,13 @@ async def run_demo(out: Console, messages: Console) -> ExitCode:
         add_cast(simulator)
         execution_ids = list(all_execution_ids())
         messages.print(f"A simulated dispatcher at {simulator.url} runs {len(execution_ids)} executions.")
-        with BatchProgress(messages) as progress:
-            progress.total = len(execution_ids)
+        with BatchProgress(messages, live=messages.is_terminal) as progress:
+            progress.tally.total, progress.tally.is_total_known = len(execution_ids), True
             async with TruebitSession(simulator.url, api_key="demo", policy=_POLICY, listener=progress) as session:
                 async for outcome in session.wait_for_verifications(execution_ids):
                     outcomes[outcome.execution_id] = outcome
         requests = len(simulator.requests)
+    messages.print(progress.tally.as_text())
     out.print(_table(outcomes))
     went_as_planned = all(
         Verdict.of(outcomes[execution_id].execution) is role.verdict

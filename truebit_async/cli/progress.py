@@ -6,46 +6,48 @@ It is a listener of the session and learns all it shows from events.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from types import TracebackType
 from typing import Self
 
+from rich.align import Align
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from truebit_async.cli.results import Verdict
-from truebit_async.cli.statistics import Durations, Rate
-from truebit_async.events import Finished, Paused, Polled, PollEvent
+from truebit_async.cli.statistics import Rate
+from truebit_async.cli.tally import Tally
+from truebit_async.events import Paused, PollEvent
 
 SECONDS_BETWEEN_LINES = 5.0
 FRAMES_PER_SECOND = 10
 _WINDOW = 10.0  # seconds over which rates are measured
 
 
+class OutputError(Exception):
+    """A result could not be written; the message says why."""
+
+
 class BatchProgress:
-    """Shows counts, rates and an estimate while a batch runs, and a table at its end.
+    """Shows counts, rates and an estimate while a batch runs.
 
     Args:
-        console: where to show it; a terminal gets a live display.
+        console: where to show it.
+        live: whether as a live display, which needs a terminal on which nobody types.
 
     Attributes:
-        total: how many executions are waited for.
+        tally: the counts.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.total = 0
+    def __init__(self, console: Console, *, live: bool) -> None:
+        self.tally: Tally = Tally()
         self._console = console
-        self._counts: Counter[Verdict] = Counter()
-        self._requests = 0
-        self._durations = Durations()
         self._paused_until = 0.0
         self._request_rate, self._finish_rate = Rate(_WINDOW), Rate(_WINDOW)
-        self._started = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
         self._live: Live | None = None
-        if console.is_terminal:
+        if live:
             self._live = Live(
                 get_renderable=self._render,
                 console=console,
@@ -65,67 +67,58 @@ class BatchProgress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        self._console.print(self._summary())
 
     def __call__(self, event: PollEvent) -> None:
         """Take in an event of the session."""
-        match event:
-            case Polled():
-                self._requests += 1
-            case Paused():
-                self._paused_until = time.monotonic() + event.seconds
-            case Finished():
-                self._counts[Verdict.of(event.outcome.execution)] += 1
-                self._durations.add(event.outcome.elapsed)
+        self.tally.take(event)
+        if isinstance(event, Paused):
+            self._paused_until = time.monotonic() + event.seconds
         if self._live is None and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._say("; ".join([self._done(), *self._facts()]))
+            self.say("; ".join([self._done(), *self._facts()]))
+
+    def say(self, line: str) -> None:
+        """Print a line to the console; a live display makes way for it."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def print_result(self, line: str) -> None:
-        """Print a line to stdout; a live display makes way for it, since both may be the same terminal."""
+        """Print a line to stdout; a live display makes way for it, since both may be the same terminal.
+
+        Raises:
+            OutputError: it could not be written, for example because the disk is full.
+            BrokenPipeError: nobody reads it any more.
+        """
         if self._live is not None:
             self._live.stop()
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            msg = f"cannot write to stdout: {error.strerror or error}"
+            raise OutputError(msg) from error
         if self._live is not None:
             self._live.start()
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     def _done(self) -> str:
-        done = self._counts.total()
-        counts = ", ".join(f"{self._counts[verdict]} {verdict}" for verdict in Verdict if self._counts[verdict])
-        return f"{done} of {self.total} finished{': ' if counts else ''}{counts}"
+        verdicts = self.tally.verdicts
+        counts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict])
+        return f"{self.tally.headline}{': ' if counts else ''}{counts}"
 
     def _facts(self) -> list[str]:
-        now, done = time.monotonic(), self._counts.total()
-        facts = [f"{self._request_rate.sample(now, self._requests):.1f} requests/s", *self._times()]
-        finish_rate = self._finish_rate.sample(now, done)
-        if finish_rate > 0 and done < self.total:
-            facts.append(f"about {_clock((self.total - done) / finish_rate)} left")
+        now, tally = time.monotonic(), self.tally
+        facts = [f"{self._request_rate.sample(now, tally.requests):.1f} requests/s", *tally.times()]
+        finish_rate = self._finish_rate.sample(now, tally.finished)
+        if tally.is_total_known and finish_rate > 0 and tally.finished < tally.total:
+            facts.append(f"about {_clock((tally.total - tally.finished) / finish_rate)} left")
         if self._paused_until > now:
             facts.append(f"PAUSED by the server for {_clock(self._paused_until - now)}")
         return facts
 
-    def _times(self) -> list[str]:
-        median, p95 = self._durations.quantile(0.5), self._durations.quantile(0.95)
-        return [] if median is None or p95 is None else [f"median {median:.1f} s", f"p95 {p95:.1f} s"]
-
     def _render(self) -> Group:
-        bar = ProgressBar(total=max(1, self.total), completed=self._counts.total(), width=40)
-        return Group(bar, Text(self._done()), Text("; ".join(self._facts())))
-
-    def _summary(self) -> Table:
-        table = Table(title=f"{self._counts.total()} of {self.total} finished", title_justify="left")
-        table.add_column("verdict")
-        table.add_column("executions", justify="right")
-        for verdict in Verdict:
-            if self._counts[verdict]:
-                table.add_row(verdict, str(self._counts[verdict]))
-        elapsed = time.monotonic() - self._started
-        table.caption = ", ".join([f"{self._requests} requests in {elapsed:.1f} s", *self._times()])
-        table.caption_justify = "left"
-        return table
+        total = max(1, self.tally.total) if self.tally.is_total_known else None  # without one, the bar pulses
+        bar = ProgressBar(total=total, completed=self.tally.finished, width=40)
+        return Group(Align.left(bar), Text(self._done()), Text("; ".join(self._facts())))
 
 
 def _clock(seconds: float) -> str:

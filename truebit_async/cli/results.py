@@ -15,6 +15,7 @@ class ExitCode(enum.IntEnum):
     NOT_SUCCEEDED = 1
     USAGE = 2
     NO_ANSWER = 3
+    BUG = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130
 
 

@@ -1,0 +1,50 @@
+"""The command, run in this process against a Simulator in another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import Ran, Run
+from policies import FAST
+
+import truebit_async.cli
+from truebit_async.cli import app as cli_app
+from truebit_async.testing import Simulator
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    def run(*arguments: str, stdin: bytes | None = b"") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["truebit-async", *arguments])
+        (tmp_path / "stdin").write_bytes(stdin or b"")
+        with (tmp_path / "stdin").open() as file:
+            monkeypatch.setattr(sys, "stdin", None if stdin is None else file)
+            with pytest.raises(SystemExit) as caught:
+                truebit_async.cli.main()
+        captured = capsys.readouterr()
+        code = caught.value.code
+        return Ran(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A Simulator that the command finds in its environment, and a policy that does not dawdle."""
+    simulator = Simulator()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
+    monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
+    monkeypatch.setattr(cli_app, "PollPolicy", lambda: FAST)
+    yield simulator
+    asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

@@ -1,0 +1,60 @@
+"""What the command says of exceptions that nobody expected."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import pytest
+from command import Run
+
+import truebit_async
+from truebit_async.cli import app as cli_app
+from truebit_async.testing import Simulator
+
+KEY = r"it's-a\key"
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        unseen = "-".join(["only", "in", "a", "variable"])  # noqa: F841, FLY002
+        try:
+            raise KeyError(KEY)
+        except KeyError as error:
+            msg = f"with {KEY}"
+            raise LookupError(msg) from error
+
+    monkeypatch.setenv("TRUEBIT_API_KEY", KEY)
+    monkeypatch.setattr(cli_app, "run_wait", fail)
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_bug_is_reported_ready_for_an_issue(run: Run, server: Simulator) -> None:
+    ran = run("wait", "--json", "id")
+    assert ran.code == 70
+    assert ran.out == ""
+    first, *_, versions, _, last = ran.err.splitlines()
+    assert first == "truebit-async: this is a bug of truebit-async, and no fault of yours: LookupError: with ***"
+    assert "Traceback (most recent call last)" in ran.err
+    assert "test_bugs.py" in ran.err
+    assert f"truebit_async {truebit_async.__version__}" in versions
+    assert platform.python_version() in versions
+    assert f"aiohttp {version('aiohttp')}" in versions
+    assert platform.platform() in versions
+    assert last == "Please report this with the text above."
+
+
+@pytest.mark.usefixtures("broken")
+def test_it_tells_neither_the_key_nor_what_variables_hold(run: Run, server: Simulator) -> None:
+    ran = run("wait", "id")
+    assert KEY not in ran.err
+    assert repr(KEY) not in ran.err
+    assert 'KeyError: "***"' in ran.err
+    assert "only-in-a-variable" not in ran.err
+
+
+@pytest.mark.usefixtures("broken")
+def test_without_a_key_nothing_is_struck_out(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRUEBIT_API_KEY")
+    assert KEY in run("wait", "id").err

@@ -1,0 +1,64 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from truebit_async.cli.duration import FORMS, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("0.5", 0.5),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("2d", 172_800),
+        ("1.5h", 5400),
+        ("1d2h3m4.5s", 93_784.5),
+        ("1h90m", 9000),
+        ("0h1s", 1),
+        ("007", 7),
+    ],
+)
+def test_what_is_a_duration(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "0", "0s", "0h0m", "-1", "-1h", "+1", "soon", "s", "m5", "1x", "1H", "1h30", "30m1h", "1m1m", "1 h", " 1",
+        "1\n", "1,5h", "1.h", ".5h", "1e3", "nan", "inf", "1_000", "\N{ARABIC-INDIC DIGIT ONE}", "1..5", "9" * 400,
+    ],
+)  # fmt: skip
+def test_what_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration above zero; write it like") as caught:
+        parse_duration(text)
+    assert repr(text) in str(caught.value)
+    assert str(caught.value).endswith(FORMS)
+
+
+amounts = st.integers(0, 10_000)
+
+
+@given(days=amounts, hours=amounts, minutes=amounts, seconds=amounts.filter(bool))
+def test_the_units_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
+    expected = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    assert parse_duration(f"{days}d{hours}h{minutes}m{seconds}s") == expected
+    assert parse_duration(str(expected)) == expected
+
+
+@given(st.text("0123456789.dhms-e \n", max_size=12) | st.text(max_size=12))
+def test_anything_else_is_refused_in_the_same_words(text: str) -> None:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        assert str(error) == f"{text!r} is not a duration above zero; write it like {FORMS}"
+    else:
+        assert 0 < seconds < float("inf")
+        assert set(text) <= set("0123456789.dhms")

@@ -1,0 +1,165 @@
+"""Lines of a file descriptor, on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from truebit_async.cli import lines as cli_lines
+from truebit_async.cli.ids import IdParser, InputError
+from truebit_async.cli.lines import MAX_LINE, LineReader
+
+RunOnLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run_on_loop(request: pytest.FixtureRequest) -> RunOnLoop:
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(asyncio.wait_for(main, 10))
+
+    return run
+
+
+@pytest.fixture
+def pipe() -> Iterator[list[int]]:
+    """Both ends of a pipe; a test takes out the one that it closes."""
+    ends = list(os.pipe())
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+async def all_of(lines: AsyncIterator[bytes]) -> list[bytes]:
+    return [line async for line in lines]
+
+
+def reader_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "truebit-async lines"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", []),
+        (b"a", [b"a"]),
+        (b"a\n", [b"a"]),
+        (b"\n", [b""]),
+        (b"a\n\nb\r\nc", [b"a", b"", b"b\r", b"c"]),
+        (b"x" * 100_000 + b"\ny", [b"x" * 100_000, b"y"]),
+    ],
+)
+def test_lines_of_a_file(run_on_loop: RunOnLoop, tmp_path: Path, content: bytes, expected: list[bytes]) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with (tmp_path / "file").open("rb") as file, LineReader(file.fileno()) as lines:
+        assert run_on_loop(all_of(aiter(lines))) == expected
+
+
+def test_a_line_comes_before_the_next_is_there(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def play() -> None:
+        with LineReader(pipe[0]) as reader:
+            lines = aiter(reader)
+            os.write(pipe[1], b"a\nb")
+            assert await anext(lines) == b"a"
+            second = asyncio.ensure_future(anext(lines))
+            await asyncio.sleep(0.05)
+            assert not second.done()
+            os.write(pipe[1], b"c\n")
+            assert await second == b"bc"
+            os.close(pipe.pop())
+            assert [line async for line in lines] == []
+
+    run_on_loop(play())
+
+
+def test_what_nobody_asked_for_is_left_in_the_pipe(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def play() -> None:
+        with LineReader(pipe[0]) as reader:
+            os.write(pipe[1], b"a\n")
+            assert await anext(aiter(reader)) == b"a"
+            os.write(pipe[1], b"b\n")
+            await asyncio.sleep(0.05)
+        assert os.read(pipe[0], 10) == b"b\n"
+
+    run_on_loop(play())
+
+
+def test_a_line_without_end_takes_no_more_memory_than_shows_that(
+    run_on_loop: RunOnLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_lines, "MAX_LINE", 30_000)
+    (tmp_path / "file").write_bytes(b"x" * 1_000_000 + b"\nshort")
+    with (tmp_path / "file").open("rb") as file, LineReader(file.fileno()) as lines:
+        long, short = run_on_loop(all_of(aiter(lines)))
+    assert 30_000 < len(long) < 50_000
+    assert short == b"short"
+
+
+def test_a_read_that_fails(run_on_loop: RunOnLoop, tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with LineReader(descriptor) as lines, pytest.raises(IsADirectoryError):
+            run_on_loop(all_of(aiter(lines)))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_silent_pipe_holds_nobody_and_the_thread_ends_with_its_read(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def play() -> None:
+        with LineReader(pipe[0]) as lines:
+            await asyncio.wait_for(all_of(aiter(lines)), 0.05)
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run_on_loop(play())
+    assert time.monotonic() - started < 1
+    (thread,) = reader_threads()
+    assert thread.daemon
+    os.write(pipe[1], b"too late\n")  # its loop is closed by now
+    thread.join(5)
+    assert not reader_threads()
+
+
+def test_what_comes_for_a_reader_that_was_cancelled_does_no_harm(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    complaints: list[dict[str, Any]] = []
+
+    async def play() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        with LineReader(pipe[0]) as lines:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(all_of(aiter(lines)), 0.05)
+            os.write(pipe[1], b"too late\n")
+            await asyncio.sleep(0.05)
+
+    run_on_loop(play())
+    assert complaints == []
+    for thread in reader_threads():
+        thread.join(5)
+    assert not reader_threads()
+
+
+def test_a_line_that_is_too_long_is_malformed() -> None:
+    complaints: list[str] = []
+    parser = IdParser("ids", complaints.append)
+    assert list(parser.ids_in(b"x" * (MAX_LINE + 1))) == []
+    assert list(parser.ids_in(b"id")) == ["id"]
+    assert complaints == ["ids:1: the line is longer than 16 MiB"]
+
+
+async def test_lines_that_cannot_be_read_say_whose_they_are() -> None:
+    async def fail() -> AsyncIterator[bytes]:
+        yield b"id"
+        raise OSError(5, "Input/output error")
+
+    ids = IdParser("-", print).stream(["first"], fail())
+    assert [await anext(ids), await anext(ids)] == ["first", "id"]
+    with pytest.raises(InputError, match="cannot read IDs from -: Input/output error"):
+        await anext(ids)

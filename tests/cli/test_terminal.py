@@ -1,0 +1,184 @@
+"""What a terminal shows: help, completion, colours, the live display."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from command import Run
+
+from truebit_async.testing import Simulator
+
+COMMAND = [sys.executable, "-m", "truebit_async"]
+COMMANDS = ["status", "wait", "demo", "simulate"]
+BASH = shutil.which("bash") or "bash"
+SCRIPTS = str(Path(sys.executable).parent)
+
+
+def on_a_terminal(*command: str, typed: bytes = b"", **environment: str) -> str:
+    """Run something on a pseudo-terminal and return all that appears there."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 50, 80, 0, 0))
+    process = subprocess.Popen(
+        command,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**kept, "TERM": "xterm-256color", **environment},
+    )
+    os.close(its)
+    os.write(ours, typed)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    finally:
+        os.close(ours)
+    process.wait(10)
+    return shown.decode()
+
+
+def colours(shown: str) -> list[str]:
+    """Return the escape sequences that set a colour; bold, italic and dim are none."""
+    return [
+        code for code in re.findall(r"\x1b\[([\d;]*)m", shown) if re.search(r"(^|;)(3[0-8]|4[0-8]|9\d|10\d)(;|$)", code)
+    ]
+
+
+# Help
+
+
+def test_help_teaches(run: Run) -> None:
+    ran = run("--help")
+    assert ran.code == 0
+    for command in COMMANDS:
+        assert f" {command} " in ran.out
+    for code in (0, 1, 2, 3, 70, 130):
+        assert f"• {code}: " in ran.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_help_of_a_command_fits_a_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ran = run(command, "--help")
+    assert ran.code == 0
+    assert "Exit codes: " in ran.out
+    assert "…" not in ran.out
+    assert "```" not in ran.out
+    assert max(map(len, ran.out.splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("status", "$ truebit-async status --api-key-file key.txt ID | jq .verificationStatus"),
+        ("wait", "$ truebit-async wait --from ids.txt --out results.jsonl --resume"),
+        ("wait", "$ producer | truebit-async wait --from - | jq -c .clearTextSolution"),
+        ("simulate", "$ truebit-async wait --base-url http://127.0.0.1:8080 --from ids.txt"),
+    ],
+)
+def test_examples_are_on_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, command: str, example: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert example in [line.strip() for line in run(command, "--help").out.splitlines()]
+
+
+# Completion
+
+
+def test_a_command_is_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TRUEBIT_ASYNC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "truebit-async wa")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert run().out.split() == ["wait"]
+
+
+def test_bash_completes_with_the_script_it_is_given() -> None:
+    script = """
+        eval "$(truebit-async --show-completion)"
+        try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _truebit_async_completion truebit-async; echo "${COMPREPLY[@]}"; }
+        try truebit-async wa
+        try truebit-async wait --api
+        complete -p truebit-async
+    """  # noqa: E501
+    environment = {**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}"}
+    ran = subprocess.run(
+        [BASH, "--norc", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=25,
+    )
+    assert ran.stdout.splitlines() == [
+        "wait",
+        "--api-key-file",
+        "complete -o default -F _truebit_async_completion truebit-async",
+    ], ran.stderr
+
+
+# Colours
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["wait", "--help"], ["wait"], ["wait", "--base-url", "URL", "id"]])
+def test_no_color_is_respected(server: Simulator, arguments: list[str]) -> None:
+    server.add("id", polls=2)
+    arguments = [server.url if argument == "URL" else argument for argument in arguments]
+    assert colours(on_a_terminal(*COMMAND, *arguments))
+    assert not colours(on_a_terminal(*COMMAND, *arguments, NO_COLOR="1"))
+
+
+def test_no_color_is_respected_when_completion_is_installed(tmp_path: Path) -> None:
+    script = " ".join([*COMMAND, "--install-completion;", "true"])  # the shell stays, so that it is found
+    in_bash = [BASH, "--norc", "-c", script]
+    assert colours(on_a_terminal(*in_bash, HOME=str(tmp_path)))
+    shown = on_a_terminal(*in_bash, HOME=str(tmp_path), NO_COLOR="1")
+    assert "bash completion installed" in shown
+    assert not colours(shown)
+    assert (tmp_path / ".bash_completions" / "truebit-async.sh").exists()
+
+
+# The live display
+
+HIDE_CURSOR = "\x1b[?25l"
+
+
+def test_a_live_display_does_not_get_in_the_way_of_somebody_who_types(server: Simulator) -> None:
+    server.add("id")
+    wait = [*COMMAND, "wait", "--base-url", server.url]
+    assert HIDE_CURSOR in on_a_terminal(*wait, "id")
+    shown = on_a_terminal(*wait, "--from", "-", typed=b"id\n\x04")
+    assert '"executionId": "id"' in shown
+    assert "1 of 1 finished" in shown
+    assert HIDE_CURSOR not in shown
+
+
+# The reference in the documentation
+
+
+def test_markup_does_not_leak_into_the_generated_reference() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "typer", "truebit_async.cli.app", "utils", "docs", "--name", "truebit-async"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=25,
+    )
+    assert "## `truebit-async wait`" in ran.stdout
+    assert "* `--deadline DURATION`: " in ran.stdout
+    assert "$ producer | truebit-async wait --from - | jq -c .clearTextSolution" in ran.stdout
+    assert not re.search(r"\x1b|[│╭╰]|\[/|&#|&lt;|\b<span", ran.stdout)

@@ -1,0 +1,115 @@
+"""The options of the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from truebit_async._version import __version__
+from truebit_async.cli.api_key import read_api_key
+from truebit_async.cli.duration import FORMS, parse_duration
+
+_INPUT = "Input and output"
+_DISPATCHER = "Dispatcher"
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature Typer calls
+    if wanted:
+        print(f"truebit-async {__version__}")
+        raise typer.Exit
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _api_key(path: str) -> str:
+    try:
+        return read_api_key(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version and exit."),
+]
+
+ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="An execution ID.")]
+
+ExecutionIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Execution IDs.", show_default=False)]
+
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Read IDs from a file, or from stdin as they come if it is `-`: one per line, plain or as JSON.",
+        rich_help_panel=_INPUT,
+    ),
+]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Append the results to a file instead of stdout.", rich_help_panel=_INPUT),
+]
+
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="Go on with the `--out` file: skip what has an answer there.",
+        rich_help_panel=_INPUT,
+    ),
+]
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Print the summary as the last line of stdout, as JSON, instead of as a table on stderr.",
+        rich_help_panel=_INPUT,
+    ),
+]
+
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=_duration,
+        help=f"How long to wait for each execution: {FORMS}. Default: 10m.",
+        show_default=False,
+    ),
+]
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="Where it is. Default: `TRUEBIT_BASE_URL`, else https://run.truebit.network.",
+        rich_help_panel=_DISPATCHER,
+    ),
+]
+
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-file",
+        metavar="FILE",
+        parser=_api_key,
+        help="Read the API key from a file. Default: `TRUEBIT_API_KEY`, else none is sent.",
+        rich_help_panel=_DISPATCHER,
+    ),
+]
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Log every request to stderr.")]
+
+Port = Annotated[int, typer.Option(metavar="PORT", help="Where to listen; 0 takes a free port.", min=0, max=65535)]
