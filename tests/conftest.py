@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 from unittest.mock import Mock
@@ -35,9 +36,15 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUEBIT_BASE_URL", raising=False)
 
 
-@pytest.fixture(autouse=True)
-def _no_blocking_call_in_the_loop() -> Iterator[None]:
-    """Fail whatever test has this package make a blocking call in a running event loop."""
+@pytest.fixture(scope="module", autouse=True)
+def _cheap_collections() -> None:
+    """Set aside all that is there already, so that collecting garbage, as many tests do, takes next to no time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def blockbuster() -> BlockBuster:
     blockbuster = BlockBuster("truebit_async")
     blockbuster.functions["io.FileIO.write"] = BlockBusterFunction(  # unbuffered, so unknown to it
         None,
@@ -46,6 +53,12 @@ def _no_blocking_call_in_the_loop() -> Iterator[None]:
         # One short line is appended per outcome, in microseconds, and must be with the system before the next outcome.
         can_block_functions=[("truebit_async/checkpoint.py", {"_append"})],
     )
+    return blockbuster
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_call_in_the_loop(blockbuster: BlockBuster) -> Iterator[None]:
+    """Fail whatever test has this package make a blocking call in a running event loop."""
     blockbuster.activate()
     try:
         yield

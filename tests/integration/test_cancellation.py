@@ -7,7 +7,7 @@ import functools
 import gc
 import selectors
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,15 +173,6 @@ async def settles(condition: Callable[[], bool], max_steps: int = MAX_STEPS) -> 
             return True
         await asyncio.sleep(0)
     return False
-
-
-@pytest.fixture(autouse=True)
-def _cheap_collections() -> Iterator[None]:
-    """Set aside all that is there already, so that collecting garbage after every attempt takes no time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def cancelled_after(steps: int, task: asyncio.Task[bool], *, again_after: int | None = None) -> bool:
