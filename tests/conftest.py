@@ -30,6 +30,16 @@ def pytest_asyncio_loop_factories(
     return {"real": asyncio.new_event_loop}
 
 
+@pytest.hookimpl(trylast=True)  # Hypothesis marks its tests first
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Measure no coverage by tests marked so, nor by tests of chance, which do not cover the same every time."""
+    if config.getoption("no_cov"):
+        return  # and pytest-cov fails when it is to pause what it does not do
+    for item in items:
+        if item.get_closest_marker("unmeasured") or item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")
+
+
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUEBIT_API_KEY", raising=False)
@@ -50,8 +60,10 @@ def blockbuster() -> BlockBuster:
         None,
         "io.FileIO.write",
         scanned_modules="truebit_async",
-        # One short line is appended per outcome, in microseconds, and must be with the system before the next outcome.
-        can_block_functions=[("truebit_async/checkpoint.py", {"_append"})],
+        can_block_functions=[
+            # One short line is appended per outcome, in microseconds, and must be with the system before the next.
+            ("truebit_async/checkpoint.py", {"_append"}),
+        ],
     )
     return blockbuster
 

@@ -18,6 +18,8 @@ from policies import FAST
 from truebit_async import Execution, TruebitSession, errors, wait_for_verification
 from truebit_async.testing import Reply, Simulator
 
+pytestmark = pytest.mark.unmeasured  # a sweep over what other tests cover
+
 MAX_STEPS = 1000  # of any one entry point, and of what the server clears up after it
 MAX_STEPS_TO_CLEAR_UP = 8  # fewer than a back-off takes, so that no wait can have gone on to its end instead
 STEP = 0.001  # seconds on the clock of the loop

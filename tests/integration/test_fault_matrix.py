@@ -21,6 +21,8 @@ import truebit_async.cli
 from truebit_async import PollPolicy, TruebitSession, errors
 from truebit_async.cli import app as cli_app
 
+pytestmark = pytest.mark.unmeasured  # a sweep over what other tests cover
+
 TRIES = 2
 LIMITED = [fault for fault in FAULTS if fault.hangs or fault.pauses]  # by nothing but time limits
 TRANSIENT = (errors.TransportError, errors.RateLimitedError, errors.ServerError)

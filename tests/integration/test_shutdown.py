@@ -61,6 +61,7 @@ async def seconds_to_close_a_thousand_waits(url: str) -> float:
     return max(when for when, _ in ends) - started
 
 
+@pytest.mark.unmeasured
 def test_closing_ends_a_thousand_waits_within_100_ms() -> None:
     with simulator_process(add_a_thousand_that_never_end) as url:
         gc.collect()

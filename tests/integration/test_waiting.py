@@ -247,6 +247,7 @@ def add_five_thousand(simulator: Simulator) -> None:
             simulator.add(execution_id, polls=number % 2)
 
 
+@pytest.mark.unmeasured
 async def test_five_thousand_executions_with_faults_are_all_accounted_for() -> None:
     policy = PollPolicy(wait=wait_random_exponential(multiplier=0.05, max=0.5), deadline=60)
     with simulator_process(add_five_thousand) as url:
