@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 from unittest.mock import Mock
@@ -29,23 +30,48 @@ def pytest_asyncio_loop_factories(
     return {"real": asyncio.new_event_loop}
 
 
+@pytest.hookimpl(trylast=True)  # Hypothesis marks its tests first
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Measure no coverage by tests marked so, nor by tests of chance, which do not cover the same every time."""
+    if config.getoption("no_cov"):
+        return  # and pytest-cov fails when it is to pause what it does not do
+    for item in items:
+        if item.get_closest_marker("unmeasured") or item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")
+
+
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUEBIT_API_KEY", raising=False)
     monkeypatch.delenv("TRUEBIT_BASE_URL", raising=False)
 
 
-@pytest.fixture(autouse=True)
-def _no_blocking_call_in_the_loop() -> Iterator[None]:
-    """Fail whatever test has this package make a blocking call in a running event loop."""
+@pytest.fixture(scope="module", autouse=True)
+def _cheap_collections() -> None:
+    """Set aside all that is there already, so that collecting garbage, as many tests do, takes next to no time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def blockbuster() -> BlockBuster:
     blockbuster = BlockBuster("truebit_async")
     blockbuster.functions["io.FileIO.write"] = BlockBusterFunction(  # unbuffered, so unknown to it
         None,
         "io.FileIO.write",
         scanned_modules="truebit_async",
-        # One short line is appended per outcome, in microseconds, and must be with the system before the next outcome.
-        can_block_functions=[("truebit_async/checkpoint.py", {"_append"})],
+        can_block_functions=[
+            # One short line is appended per outcome, in microseconds, and must be with the system before the next.
+            ("truebit_async/checkpoint.py", {"_append"}),
+            ("<frozen importlib._bootstrap_external>", {"_write_atomic"}),  # bytecode, at the first import ever
+        ],
     )
+    return blockbuster
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_call_in_the_loop(blockbuster: BlockBuster) -> Iterator[None]:
+    """Fail whatever test has this package make a blocking call in a running event loop."""
     blockbuster.activate()
     try:
         yield

@@ -128,6 +128,7 @@ async def test_a_slow_consumer_holds_no_more_than_max_pending_while_polling_goes
     assert count == 100
 
 
+@pytest.mark.unmeasured
 async def test_a_large_batch_does_not_hold_the_loop() -> None:
     steps = 0
 

@@ -28,6 +28,7 @@ def test_a_pause_holds_everything_and_never_gets_shorter() -> None:
 
 @pytest.mark.parametrize("max_rate", [0.2, 1, 3, 7.5, 50, 1000])
 @pytest.mark.parametrize("lateness", [0.0, 0.005, 0.5])
+@pytest.mark.unmeasured
 def test_the_rate_is_kept_and_nearly_reached(max_rate: float, lateness: float) -> None:
     """Under saturation, with a timer that is late at random."""
     rng = random.Random(1)

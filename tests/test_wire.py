@@ -419,11 +419,22 @@ MIB = 2**20
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(
     "output",
-    ["a", "a,b;[{", '\\"', "\\\\", '\\\\\\"', "\\n", "x" * (2**16 - 62) + '\\"' * 50, "é", "\U0001f600", '\\",\\"[{'],
+    [
+        "a",
+        "a,b;[{",
+        '\\"',
+        pytest.param("\\\\", marks=pytest.mark.unmeasured),
+        '\\\\\\"',
+        "\\n",
+        "x" * (2**16 - 62) + '\\"' * 50,
+        "é",
+        "\U0001f600",
+        '\\",\\"[{',
+    ],
 )
 @pytest.mark.parametrize("shift", range(3))
 def test_a_large_output_is_one_value_whatever_is_in_it(output: str, shift: int) -> None:
-    output = "s" * shift + output * (2 * MIB // len(output))
+    output = "s" * shift + output * (MIB // len(output) + 1)  # just large
     is_equal = decode(large(output)).output == json.loads(f'"{output}"')
     assert is_equal  # without megabytes of explanation
 

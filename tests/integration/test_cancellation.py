@@ -7,7 +7,7 @@ import functools
 import gc
 import selectors
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from policies import FAST
 
 from truebit_async import Execution, TruebitSession, errors, wait_for_verification
 from truebit_async.testing import Reply, Simulator
+
+pytestmark = pytest.mark.unmeasured  # a sweep over what other tests cover
 
 MAX_STEPS = 1000  # of any one entry point, and of what the server clears up after it
 MAX_STEPS_TO_CLEAR_UP = 8  # fewer than a back-off takes, so that no wait can have gone on to its end instead
@@ -173,15 +175,6 @@ async def settles(condition: Callable[[], bool], max_steps: int = MAX_STEPS) -> 
             return True
         await asyncio.sleep(0)
     return False
-
-
-@pytest.fixture(autouse=True)
-def _cheap_collections() -> Iterator[None]:
-    """Set aside all that is there already, so that collecting garbage after every attempt takes no time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def cancelled_after(steps: int, task: asyncio.Task[bool], *, again_after: int | None = None) -> bool:

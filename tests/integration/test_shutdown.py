@@ -51,7 +51,7 @@ async def seconds_to_close_a_thousand_waits(url: str) -> float:
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         for execution_id in THOUSAND:
             group.create_task(wait(execution_id))
-        await asyncio.sleep(0.5)  # by then some are in flight, some sleep, some are in the queue
+        await asyncio.sleep(0.2)  # by then some are in flight, some sleep, some are in the queue
         assert session._poller._flights
         assert not ends
         started = time.monotonic()
@@ -61,6 +61,7 @@ async def seconds_to_close_a_thousand_waits(url: str) -> float:
     return max(when for when, _ in ends) - started
 
 
+@pytest.mark.unmeasured
 def test_closing_ends_a_thousand_waits_within_100_ms() -> None:
     with simulator_process(add_a_thousand_that_never_end) as url:
         gc.collect()

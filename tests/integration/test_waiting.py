@@ -97,13 +97,13 @@ async def test_the_function_for_scripts_reads_the_environment(
 
 
 async def test_retry_after_holds_the_whole_session(simulator: Simulator) -> None:
-    simulator.script("limited", Reply.error(429, retry_after=1), Reply.success("1"))
+    simulator.script("limited", Reply.error(429, retry_after=0.5), Reply.success("1"))
     simulator.add("other", polls=3)
     policy = PollPolicy(wait=wait_fixed(0.05))
     async with TruebitSession(simulator.url, policy=policy) as session:
         await asyncio.gather(session.wait_for_verification("limited"), session.wait_for_verification("other"))
     times = [request.time for request in simulator.requests]
-    assert max(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.95
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.45
 
 
 async def test_a_server_with_a_rate_limit_is_not_run_into_with_max_rate(simulator: Simulator) -> None:
@@ -145,8 +145,8 @@ async def test_no_server_holds_a_wait_past_its_deadline(simulator: Simulator, re
     async with TruebitSession(simulator.url, policy=PollPolicy(wait=wait_random_exponential(max=60))) as session:
         started = loop.time()
         with pytest.raises(errors.VerificationTimeoutError):
-            await session.wait_for_verification("id", deadline=0.3)
-        assert 0.299 <= loop.time() - started < 0.35
+            await session.wait_for_verification("id", deadline=0.1)
+        assert 0.099 <= loop.time() - started < 0.15
 
 
 async def test_a_hung_connect_ends_with_the_deadline_too() -> None:
@@ -163,8 +163,8 @@ async def test_a_hung_connect_ends_with_the_deadline_too() -> None:
         async with TruebitSession(f"http://127.0.0.1:{server.getsockname()[1]}") as session:
             started = loop.time()
             with pytest.raises(errors.VerificationTimeoutError) as caught:
-                await session.wait_for_verification("id", deadline=0.3)
-            assert 0.299 <= loop.time() - started < 0.35
+                await session.wait_for_verification("id", deadline=0.1)
+            assert 0.099 <= loop.time() - started < 0.15
     assert caught.value.last_error is None
 
 
@@ -247,6 +247,7 @@ def add_five_thousand(simulator: Simulator) -> None:
             simulator.add(execution_id, polls=number % 2)
 
 
+@pytest.mark.unmeasured
 async def test_five_thousand_executions_with_faults_are_all_accounted_for() -> None:
     policy = PollPolicy(wait=wait_random_exponential(multiplier=0.05, max=0.5), deadline=60)
     with simulator_process(add_five_thousand) as url:
