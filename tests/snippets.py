@@ -411,5 +411,6 @@ SNIPPETS = Sybil(
     ],
     path=str(ROOT),
     pattern="*.md",
+    excludes=["docs/_*/*"],  # what a build of the documentation leaves behind
     teardown=_close,
 )

@@ -15,7 +15,7 @@ import snippets
 from snippets import EXTRAS, ROOT, SNIPPETS
 from sybil.example import SybilFailure
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("[!_]*.md"), *(ROOT / "docs").glob("[!_]*/*.md")])
 LANGUAGE_OF_A_BLOCK = re.compile(r"^[ \t>*-]*(?:`{3,}|~{3,})[ \t]*(?:\{code\S*\}[ \t]*)?([^\s`{].*)$", re.MULTILINE)
 
 Part = str | tuple[str, str]
