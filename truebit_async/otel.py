@@ -18,9 +18,9 @@ from truebit_async.models import Execution
 
 try:
     from opentelemetry import context, metrics, trace
-except ModuleNotFoundError as error:
-    msg = "truebit_async.otel needs OpenTelemetry's API: pip install 'truebit_async[otel]'"
-    raise ModuleNotFoundError(msg, name=error.name) from error
+except ModuleNotFoundError as _missing:
+    _msg = "truebit_async.otel needs OpenTelemetry's API: pip install 'truebit_async[otel]'"
+    raise ModuleNotFoundError(_msg, name=_missing.name) from _missing
 
 __all__ = ["OpenTelemetryListener"]
 
