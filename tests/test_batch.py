@@ -180,7 +180,7 @@ async def test_ids_that_are_none_count_as_held_too() -> None:
     def ids() -> Iterator[str]:
         while True:
             pulled.append("")
-            yield ""
+            yield "\n" * len(pulled)
 
     seen = 0
     async for outcome in wait_for_all(FakeDispatcher().poller(), ids(), EVERY_SECOND, 10):
@@ -190,6 +190,32 @@ async def test_ids_that_are_none_count_as_held_too() -> None:
         assert len(pulled) <= seen + 10
         if seen == 30:
             break
+
+
+async def test_what_is_no_id_and_repeated_before_its_outcome_was_taken_adds_nothing() -> None:
+    ids: list[Any] = ["", "", 1, 1, "1", ""]
+    dispatcher = FakeDispatcher()
+    dispatcher.script("1", SUCCESS)
+    outcomes = [outcome async for outcome in wait_for_all(dispatcher.poller(), ids, EVERY_SECOND, 10)]
+    assert sorted((outcome.execution_id, outcome.error is None) for outcome in outcomes) == [
+        ("", False), ("1", False), ("1", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("repeated", ["", "known"])
+async def test_a_source_that_repeats_itself_for_ever_does_not_hold_the_loop(repeated: str) -> None:
+    async def ids() -> AsyncIterator[str]:
+        yield "known"
+        while True:
+            yield repeated
+
+    outcomes = wait_for_all(FakeDispatcher().poller(), ids(), PollPolicy(deadline=5), 10)
+    task = asyncio.ensure_future(anext(outcomes))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await outcomes.aclose()
 
 
 async def test_an_id_repeated_before_its_outcome_was_taken_adds_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -157,9 +158,12 @@ async def test_the_story_of_a_single_request() -> None:
     ]
 
 
-async def test_a_listener_that_raises_harms_nothing_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+async def test_a_listener_that_raises_harms_nothing_and_is_logged(
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     def broken(event: PollEvent) -> None:
-        raise ZeroDivisionError
+        raise error
 
     dispatcher = FakeDispatcher()
     dispatcher.script("id", RUNNING, SUCCESS)
@@ -263,6 +267,57 @@ async def test_a_listener_may_change_the_context_of_a_wait() -> None:
         *[("y", "batch, wait y")] * 2,
         *[("z", "batch, wait z")] * 2,
     ]
+
+
+async def test_what_a_request_sets_is_not_for_the_next() -> None:
+    witness = Witness()
+
+    async def fetch(execution_id: str, request_timeout: float) -> Execution:
+        execution = await Witness.fetch(witness, execution_id, request_timeout)
+        caller.set(f"request about {execution_id}")
+        return execution
+
+    caller.set("batch")
+    async with on(witness) as session:
+        session._poller._fetch = fetch
+        async for _ in session.wait_for_verifications(["x", "y"]):
+            pass
+        await session.wait_for_verification("z")
+    assert len(witness.requests) == 6
+    assert {who for _, who in witness.requests} == {"batch"}
+
+
+async def test_a_listener_changes_no_context_by_what_it_hears_of_an_id_that_cannot_be_one() -> None:
+    witness = Witness()
+    read_by = []
+
+    async def ids() -> AsyncIterator[str]:
+        for execution_id in ("..", ".", "x"):
+            read_by.append(caller.get())
+            yield execution_id
+
+    caller.set("batch")
+    async with on(witness, listener=witness.listener_of) as session:
+        async for _ in session.wait_for_verifications(ids()):
+            pass
+    assert read_by == ["batch"] * 3
+    assert [who for kind, who in witness.events if kind == "Started"] == ["batch"] * 3
+
+
+async def test_a_listener_that_sets_a_variable_sets_it_for_nobody() -> None:
+    witness = Witness()
+
+    def listener(event: PollEvent) -> None:
+        witness.events.append((type(event).__name__, caller.get()))
+        if not isinstance(event, Started):
+            caller.set("the listener")
+
+    async with on(witness, listener=listener) as session:
+        async for _ in session.wait_for_verifications(["x", "y"]):
+            pass
+    polled_by_timers = [who for kind, who in witness.events if kind == "Requested"]
+    assert polled_by_timers[::2] == ["nobody"] * 2  # the others are sent by the same timer, right after
+    assert "the listener" not in {who for _, who in witness.requests}
 
 
 async def test_the_scheduler_runs_in_nobodys_context() -> None:

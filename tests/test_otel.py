@@ -17,8 +17,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 from policies import FAST
+from tenacity import wait_fixed
 
-from truebit_async import ExecutionNotFoundError, PollEvent, TruebitSession, otel
+from truebit_async import ExecutionNotFoundError, PollEvent, PollPolicy, TruebitSession, otel
 from truebit_async.otel import OpenTelemetryListener
 from truebit_async.testing import Reply, Simulator
 
@@ -199,6 +200,35 @@ async def test_requests_are_spans_within_that_of_their_wait(simulator: Simulator
     requests = [span.parent and span.parent.span_id for span in telemetry.spans("GET")]
     assert sorted(map(str, requests)) == sorted(map(str, [*[waits["a"]] * 3, *[waits["b"]] * 2, waits["c"]]))
     assert all("traceparent" in request.headers for request in simulator.requests)
+
+
+@pytest.mark.usefixtures("_instrumented_aiohttp")
+async def test_requests_of_a_batch_are_spans_of_its_caller_also_without_a_listener(
+    simulator: Simulator, telemetry: Telemetry
+) -> None:
+    ids = ["a", "b", "c"]
+    for execution_id in ids:
+        simulator.add(execution_id, polls=2)
+    async with TruebitSession(simulator.url, policy=FAST) as session:
+        with telemetry.tracer.start_as_current_span("job") as job:
+            async for _ in session.wait_for_verifications(ids):
+                pass
+    requests = telemetry.spans("GET")
+    assert len(requests) == 9
+    assert {request.parent and request.parent.span_id for request in requests} == {span_id(job)}
+
+
+async def test_a_single_request_backs_off_without_the_spans_of_waits(
+    simulator: Simulator, observed: TruebitSession, telemetry: Telemetry
+) -> None:
+    simulator.script("id", Reply.running(), Reply.error(500), Reply.success("42"))
+    wait = asyncio.create_task(observed.wait_for_verification("id", policy=PollPolicy(wait=wait_fixed(0.1))))
+    while len(simulator.requests) < 1:
+        await asyncio.sleep(0.001)
+    await observed.get_execution_status("id")
+    await wait
+    (span,) = telemetry.spans()
+    assert [event.name for event in span.events].count("back-off") == 1
 
 
 def test_an_event_of_a_kind_it_does_not_know_is_passed_over(telemetry: Telemetry) -> None:

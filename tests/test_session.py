@@ -282,6 +282,20 @@ async def test_closing_ends_one_shots_as_well(when: float) -> None:
 
 
 @pytest.mark.virtual_time
+async def test_closing_again_while_a_one_shot_is_on_its_way_out_is_fine() -> None:
+    dispatcher = FakeDispatcher()
+    dispatcher.script("id", errors.ServerError("id", 500))
+    session = on(dispatcher, policy=PollPolicy(wait=wait_fixed(60)))
+    request = asyncio.create_task(session.get_execution_status("id"))
+    await asyncio.sleep(1)
+    first = asyncio.create_task(session.close())
+    await asyncio.sleep(0)
+    await asyncio.gather(first, session.close())
+    with pytest.raises(errors.SessionClosedError):
+        await request
+
+
+@pytest.mark.virtual_time
 async def test_a_timeout_that_is_nobodys_is_left_alone() -> None:
     dispatcher = FakeDispatcher()
     dispatcher.script("id", errors.ServerError("id", 500), TimeoutError("a bug"))

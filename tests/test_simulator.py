@@ -71,6 +71,16 @@ async def test_an_execution_of_a_simulator_that_does_not_run_yet_begins_with_the
         assert await statuses(http, "id", 1) == ["Success"]
 
 
+@pytest.mark.virtual_time
+async def test_an_execution_added_between_two_runs_begins_with_the_first_request() -> None:
+    async with Simulator() as simulator:
+        pass
+    simulator.add("id", running_for=60)
+    await asyncio.sleep(100)
+    async with simulator, aiohttp.ClientSession(simulator.url) as http:
+        assert await statuses(http, "id", 1) == ["Running"]
+
+
 @pytest.mark.parametrize("status", ["Indeterminate", "Error", "Running"])
 async def test_only_a_success_has_a_solution(
     simulator: Simulator, http: aiohttp.ClientSession, status: Literal["Indeterminate", "Error", "Running"]

@@ -124,6 +124,28 @@ async def test_a_closed_transport_does_not_open_again() -> None:
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("timeouts", [(2.0, 5.0), (5.0, 2.0)])
+async def test_each_of_several_exchanges_has_its_own_timeout(
+    mocked_http: aioresponses, timeouts: tuple[float, float]
+) -> None:
+    async def hang(*_: Any, **__: Any) -> CallbackResult:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    mocked_http.get(URL, callback=hang, repeat=True)
+    transport, clock = make(), asyncio.get_running_loop().time
+    started = clock()
+
+    async def time_out(seconds: float) -> float:
+        with pytest.raises(errors.RequestTimeoutError):
+            await transport.get("/task/id", execution_id="id", timeout=seconds)
+        return clock() - started
+
+    assert await asyncio.gather(*map(time_out, timeouts)) == pytest.approx(timeouts)
+    await transport.close()
+
+
+@pytest.mark.virtual_time
 async def test_one_exchange_takes_no_longer_than_its_timeout(mocked_http: aioresponses) -> None:
     async def hang(*_: Any, **__: Any) -> CallbackResult:
         await asyncio.sleep(3600)

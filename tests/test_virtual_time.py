@@ -6,7 +6,7 @@ import pytest
 from tenacity import wait_fixed
 
 from truebit_async import Polled, PollEvent, PollPolicy, TruebitSession
-from truebit_async.testing import Simulator
+from truebit_async.testing import Simulator, VirtualTimeLoop
 
 pytestmark = pytest.mark.virtual_time
 
@@ -61,6 +61,35 @@ async def test_the_clock_waits_for_what_runs_in_a_thread() -> None:
     assert loop.time() == started
     await asyncio.sleep(5)
     assert loop.time() == started + 5
+
+
+async def test_while_a_job_runs_the_clock_goes_on_as_ever() -> None:
+    loop = asyncio.get_running_loop()
+
+    def job() -> None:
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.02), loop).result()
+
+    started = loop.time()
+    await asyncio.to_thread(job)
+    assert loop.time() - started == pytest.approx(0.02, abs=0.01)
+
+
+def test_closing_the_loop_waits_for_its_threads() -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.to_thread(time.sleep, 0.5)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+
+
+async def test_with_sockets_the_clock_jumps_only_once_they_are_quiet() -> None:
+    selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+    assert selector._real_timeout(5.0) == 0
+    async with Simulator():
+        assert 0 < selector._real_timeout(5.0) < 0.01
+        assert selector._real_timeout(0) == 0
 
 
 async def test_a_thread_that_reports_soon_is_no_deadlock() -> None:

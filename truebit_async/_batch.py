@@ -17,7 +17,7 @@ from truebit_async.policy import PollPolicy
 
 ExecutionIds = Iterable[str] | AsyncIterable[str]
 
-_IDS_PER_STEP = 100  # a plain iterable is read in steps, so that a million IDs do not hold the loop
+_IDS_PER_STEP = 100  # a source that never waits is read in steps, so that a million IDs do not hold the loop
 
 
 async def wait_for_all(
@@ -55,7 +55,7 @@ class _Batch:
         self._max_pending = max_pending
         self._context = contextvars.copy_context()  # of the consumer; one for all waits
         self._held: dict[str, Wait] = {}  # from being read until the outcome is taken
-        self._refused = 0  # invalid IDs whose outcome was not taken yet
+        self._refused: set[str] = set()  # what cannot be an ID, until its outcome is taken
         self._finished: deque[Outcome] = deque()
         self._broken: Exception | None = None
         self._has_room = asyncio.Event()
@@ -63,10 +63,14 @@ class _Batch:
         self.changed = asyncio.Event()
 
     async def read(self, execution_ids: ExecutionIds) -> None:
-        async with aclosing(_in_steps(execution_ids)) as source:
+        added = 0
+        async with aclosing(_as_async(execution_ids)) as source:
             async for execution_id in source:
                 self._add(execution_id)
-                while len(self._held) + self._refused >= self._max_pending:
+                added += 1
+                if added % _IDS_PER_STEP == 0:
+                    await asyncio.sleep(0)
+                while len(self._held) + len(self._refused) >= self._max_pending:
                     self._has_room.clear()
                     await self._has_room.wait()
 
@@ -82,7 +86,7 @@ class _Batch:
             await self.changed.wait()
         outcome = self._finished.popleft()
         if isinstance(outcome.error, InvalidExecutionIdError):
-            self._refused -= 1
+            self._refused.remove(outcome.execution_id)
         else:
             del self._held[outcome.execution_id]
         self._has_room.set()
@@ -96,8 +100,9 @@ class _Batch:
         try:
             check_execution_id(execution_id)
         except InvalidExecutionIdError as error:
-            self._refused += 1
-            self._finish(self._poller.refuse(error))
+            if (text := error.execution_id or "") not in self._refused:
+                self._refused.add(text)
+                self._finish(self._poller.refuse(error))
             return
         if execution_id not in self._held:
             self._held[execution_id] = self._poller.start(execution_id, self._policy, self._on_end, self._context)
@@ -114,12 +119,10 @@ class _Batch:
         self.changed.set()
 
 
-async def _in_steps(execution_ids: ExecutionIds) -> AsyncGenerator[str, None]:
+async def _as_async(execution_ids: ExecutionIds) -> AsyncGenerator[str, None]:
     if isinstance(execution_ids, AsyncIterable):
         async for execution_id in execution_ids:
             yield execution_id
         return
-    for count, execution_id in enumerate(execution_ids, start=1):
+    for execution_id in execution_ids:
         yield execution_id
-        if count % _IDS_PER_STEP == 0:
-            await asyncio.sleep(0)

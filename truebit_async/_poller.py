@@ -6,8 +6,8 @@ Theory of operation
     returns, the poller ends the waits whose deadline has passed and serves the due ones, oldest first, while the
     pacer has room. A request in flight is a task; waits for one execution share it (single flight).
 
-    A request runs in the context of the wait that it is made for, so that context variables, such as the span of a
-    trace, are those of its caller. The poller itself runs in an empty one, and so in nobody's.
+    A request runs in a copy of the context of the wait that it is made for, so that context variables, such as the
+    span of a trace, are those of its caller. The poller itself runs in an empty one, and so in nobody's.
 
 It asks only for an async ``fetch(execution_id, request_timeout)`` and takes the time from the running loop, so it
 runs on virtual time as well.
@@ -76,7 +76,6 @@ class Poller:
         self._timer: asyncio.Handle | None = None
         self._wakes_at = math.inf  # uvloop's handles do not all tell
         self._woke_at = -math.inf
-        self._context = contextvars.Context()
         self._is_closed = False
 
     async def wait(self, execution_id: str, policy: PollPolicy) -> Outcome:
@@ -165,7 +164,7 @@ class Poller:
         outcome = Outcome(error.execution_id or "", None, error, 0, 0.0)
         if self._announcer.has_audience:
             number = next(_sequence)
-            self._announcer.tell(Started(outcome.execution_id, number))
+            contextvars.copy_context().run(self._announcer.tell, Started(outcome.execution_id, number))
             self._announcer.tell(Finished(outcome.execution_id, outcome, number))
         return outcome
 
@@ -220,7 +219,9 @@ class Poller:
         if self._timer is not None:
             self._timer.cancel()
         self._wakes_at = wake_at
-        self._timer = None if wake_at == math.inf else self._loop.call_at(wake_at, self._wake, context=self._context)
+        self._timer = (
+            None if wake_at == math.inf else self._loop.call_at(wake_at, self._wake, context=contextvars.Context())
+        )
 
     def _wake(self) -> None:
         self._timer, self._wakes_at, self._woke_at = None, math.inf, self._loop.time()
@@ -241,7 +242,7 @@ class Poller:
     def _launch(self, wait: Wait, now: float) -> None:
         self._begin(wait.execution_id, now)
         fetch = self._fetch(wait.execution_id, wait.policy.request_timeout)
-        task = self._loop.create_task(fetch, context=wait.context)
+        task = self._loop.create_task(fetch, context=wait.context.copy())  # what it sets is not for the next
         self._flights[wait.key] = task
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._land, wait, now))

@@ -9,6 +9,7 @@ is logged and does no harm. The logger ``truebit_async`` tells the same story: p
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import ClassVar
@@ -93,7 +94,7 @@ class Polled(PollEvent):
 
 @attrs.frozen
 class Dropped(PollEvent):
-    """An exchange was cancelled, because nobody waits for it any more.
+    """An exchange has ended without a result: nobody waits for it any more, or a bug ended it.
 
     Attributes:
         seconds: how many seconds it had taken by then.
@@ -201,7 +202,7 @@ class Announcer:
         if self._listener is not None:
             try:
                 self._listener(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # from a future of its own: nobody can cancel a function
                 _logger.exception("the listener of a session raised; the session goes on")
 
 

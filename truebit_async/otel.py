@@ -30,7 +30,7 @@ _Attributes = Mapping[str, str | int | float]
 
 
 class OpenTelemetryListener:
-    """Reports a session to OpenTelemetry. One listener may serve several sessions of an event loop.
+    """Reports a session to OpenTelemetry. Each session takes a listener of its own.
 
     Use it as ``TruebitSession(listener=OpenTelemetryListener())``. The metrics:
 
@@ -88,7 +88,7 @@ class OpenTelemetryListener:
             case Dropped():
                 self._active_requests.add(-1)
             case BackedOff():
-                self._tell(event, "back-off", {"truebit.back_off.duration": event.seconds}, event.wait_number)
+                self._tell(event, "back-off", {"truebit.back_off.duration": event.seconds})
             case Paused():
                 self._pauses.record(event.seconds)
                 self._tell(event, "pause", {"truebit.pause.duration": event.seconds})
@@ -104,9 +104,10 @@ class OpenTelemetryListener:
         self._spans[event.execution_id][event.wait_number] = span
         context.attach(trace.set_span_in_context(span))  # of the wait's own context, which ends with it
 
-    def _tell(self, event: PollEvent, name: str, attributes: _Attributes, wait_number: int | None = None) -> None:
+    def _tell(self, event: PollEvent, name: str, attributes: _Attributes) -> None:
         for number, span in self._spans.get(event.execution_id, {}).items():
-            if wait_number in (None, number):
+            # Waits for one execution share its polls, and each backs off for itself.
+            if not isinstance(event, BackedOff) or event.wait_number == number:
                 span.add_event(name, attributes)
 
     def _finish(self, event: Finished) -> None:

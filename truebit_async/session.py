@@ -105,7 +105,8 @@ class TruebitSession:
         """
         self._is_closed = True
         for scope in self._retries:
-            scope.reschedule(asyncio.get_running_loop().time())
+            if not scope.expired():  # else it is on the way out already
+                scope.reschedule(asyncio.get_running_loop().time())
         try:
             await self._poller.close()
         finally:  # also if this is cancelled meanwhile: nobody may close it again

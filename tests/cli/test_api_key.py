@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,4 @@ def test_a_bug_does_not_tell_it(run: Run, server: Simulator, tmp_path: Path, mon
     assert ran.code == 70
     assert "LookupError: leaked ***" in ran.err
     assert KEY not in ran.out + ran.err
+    assert os.environ["TRUEBIT_API_KEY"] == "from-the-environment"  # which other processes would inherit

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import re
 from importlib.metadata import version
 
 import pytest
@@ -10,6 +12,7 @@ from command import Run
 
 import truebit_async
 from truebit_async.cli import app as cli_app
+from truebit_async.cli.bugs import report_bug
 from truebit_async.testing import Simulator
 
 KEY = r"it's-a\key"
@@ -41,7 +44,7 @@ def test_a_bug_is_reported_ready_for_an_issue(run: Run, server: Simulator) -> No
     assert f"truebit_async {truebit_async.__version__}" in versions
     assert platform.python_version() in versions
     assert f"aiohttp {version('aiohttp')}" in versions
-    assert platform.platform() in versions
+    assert f"{platform.system()} {platform.release()} {platform.machine()}" in versions
     assert last == "Please report this with the text above."
 
 
@@ -58,3 +61,19 @@ def test_it_tells_neither_the_key_nor_what_variables_hold(run: Run, server: Simu
 def test_without_a_key_nothing_is_struck_out(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUEBIT_API_KEY")
     assert KEY in run("wait", "id").err
+
+
+@pytest.mark.parametrize("key", ["plain", "it's", 'say "so"', "a\\b", "'\"\\"])
+def test_the_key_is_struck_out_however_often_it_was_quoted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    monkeypatch.setenv("TRUEBIT_API_KEY", key)
+    once = f"{key!r} {json.dumps(key)}"
+    report_bug(LookupError(f"<{key}> {once} {once!r} {json.dumps(once)!r}"))
+    shown = capsys.readouterr().err.splitlines()[0].partition("<")[2]
+    assert set(re.sub(r"[\\'\" >]", "", shown)) == {"*"}
+
+
+def test_reporting_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.Popen.__init__", lambda *_, **__: pytest.fail("a process was started"))
+    report_bug(LookupError())

@@ -80,6 +80,18 @@ def test_a_line_comes_before_the_next_is_there(run_on_loop: RunOnLoop, pipe: lis
     run_on_loop(play())
 
 
+def test_a_pipe_that_somebody_has_switched_to_non_blocking(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def play() -> None:
+        os.set_blocking(pipe[0], False)
+        with LineReader(pipe[0]) as reader:
+            line = asyncio.ensure_future(anext(aiter(reader)))
+            await asyncio.sleep(0.05)
+            os.write(pipe[1], b"a\n")
+            assert await line == b"a"
+
+    run_on_loop(play())
+
+
 def test_what_nobody_asked_for_is_left_in_the_pipe(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
     async def play() -> None:
         with LineReader(pipe[0]) as reader:

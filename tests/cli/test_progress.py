@@ -130,15 +130,20 @@ def test_a_summary_in_json_has_every_field(clock: list[float]) -> None:
     assert summary["p95Seconds"] == pytest.approx(1.0, rel=0.015)
 
 
-def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     screen = io.StringIO()
     progress = BatchProgress(Console(file=screen, force_terminal=True, width=100), live=True)
     progress.tally.total, progress.tally.is_total_known = 2, True
     with progress:
         progress.print_result("a line")
         progress(finished(status=VerificationStatus.INDETERMINATE))
+        monkeypatch.setattr("truebit_async.cli.progress.SECONDS_BETWEEN_LINES", 0)
         progress(unanswered())
     assert capsys.readouterr().out == "a line\n"
+    assert "requests/s" in screen.getvalue()
+    assert "; 0.0 requests/s" not in screen.getvalue()  # as in the line where there is no display
     assert "2 of 2 finished: 1 indeterminate, 1 no answer" in screen.getvalue()
 
 

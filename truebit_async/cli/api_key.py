@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-ENVIRONMENT_VARIABLE = "TRUEBIT_API_KEY"
+_read: set[str] = set()
+
+
+def known_api_keys() -> set[str]:
+    """Return the keys that no message may show: from the environment, and those that were read from files."""
+    return _read | {os.environ.get("TRUEBIT_API_KEY", "")} - {""}
 
 
 def read_api_key(path: str) -> str:
@@ -28,4 +34,5 @@ def read_api_key(path: str) -> str:
     if not all(ord("!") <= byte <= ord("~") for byte in key):
         msg = f"{path} must hold the key on one line and nothing else: printable ASCII without spaces"
         raise ValueError(msg)
+    _read.add(key.decode("ascii"))
     return key.decode("ascii")

@@ -17,15 +17,15 @@ from rich.console import Console
 from truebit_async._wire import make_converter
 from truebit_async.checkpoint import Checkpoint
 from truebit_async.cli import options
-from truebit_async.cli.api_key import ENVIRONMENT_VARIABLE
 from truebit_async.cli.cast import add_cast, all_execution_ids
 from truebit_async.cli.demo import run_demo
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
 from truebit_async.cli.log import log_to
+from truebit_async.cli.output import print_out, say
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.results import ExitCode, Verdict
-from truebit_async.cli.run import End, run, say
+from truebit_async.cli.run import End, run
 from truebit_async.cli.wait import ExecutionIds, run_wait
 from truebit_async.errors import CheckpointError
 from truebit_async.events import Listener
@@ -87,7 +87,7 @@ def status(
     async def ask() -> ExitCode:
         async with session:
             execution = await session.get_execution_status(execution_id)
-        print(json.dumps(make_converter().unstructure(execution), indent=2))
+        print_out(json.dumps(make_converter().unstructure(execution), indent=2))
         return Verdict.of(execution).exit_code
 
     with _log(Console(stderr=True), verbose=verbose):
@@ -153,7 +153,7 @@ def wait(  # noqa: PLR0913  # these are its options
         stack.enter_context(_log(console, verbose=verbose))
         end = run(run_wait(session, ids, progress, checkpoint))
     if as_json:
-        print(tally.as_json(end.code))
+        print_out(tally.as_json(end.code))
     else:
         console.print(tally.as_text())
     if end.code is ExitCode.INTERRUPTED and out is not None:
@@ -187,18 +187,17 @@ def simulate(port: options.Port = 8080) -> None:
 
     Exit codes: 2 the port is taken, 130 interrupted by Ctrl-C.
     """
-    try:
-        run(_simulate(port)).exit()
-    except OSError as error:
-        End(ExitCode.USAGE, str(error)).exit()
+    run(_simulate(port)).exit()
 
 
 async def _simulate(port: int) -> NoReturn:
-    async with Simulator(port=port) as simulator:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            simulator = await stack.enter_async_context(Simulator(port=port))
+        except OSError as error:
+            End(ExitCode.USAGE, f"cannot listen on port {port}: {error.strerror or error}").exit()
         add_cast(simulator)
-        for execution_id in all_execution_ids():
-            print(execution_id)
-        sys.stdout.flush()
+        print_out("\n".join(all_execution_ids()))
         say(f"A simulated dispatcher listens at {simulator.url}; Ctrl-C stops it. Its execution IDs are on stdout.")
         say(f"Try: truebit-async wait --base-url {simulator.url} success-01 failed-01")
         while True:
@@ -208,10 +207,8 @@ async def _simulate(port: int) -> NoReturn:
 def _session(
     base_url: str | None, api_key: str | None, policy: PollPolicy, listener: Listener | None = None
 ) -> TruebitSession:
-    if api_key is not None:
-        os.environ[ENVIRONMENT_VARIABLE] = api_key  # where a report of a bug looks for what it must not tell
     try:
-        return TruebitSession(base_url, policy=policy, listener=listener)
+        return TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
     except ValueError as error:
         End(ExitCode.USAGE, str(error)).exit()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
-import sys
+import re
 import traceback
 
 from truebit_async._version import __version__
-from truebit_async.cli.api_key import ENVIRONMENT_VARIABLE
+from truebit_async.cli.api_key import known_api_keys
+from truebit_async.cli.output import say
 
 
 def report_bug(bug: Exception) -> None:
@@ -22,7 +22,7 @@ def report_bug(bug: Exception) -> None:
         f"truebit_async {__version__}",
         f"{platform.python_implementation()} {platform.python_version()}",
         f"aiohttp {importlib.metadata.version('aiohttp')}",
-        platform.platform(),
+        f"{platform.system()} {platform.release()} {platform.machine()}",
     ]
     report = [
         "truebit-async: this is a bug of truebit-async, and no fault of yours: ",
@@ -33,12 +33,11 @@ def report_bug(bug: Exception) -> None:
         ", ".join(versions),
         "\n\nPlease report this with the text above.",
     ]
-    print(_without_api_key("".join(report)), file=sys.stderr)
+    say(_without_api_keys("".join(report)))
 
 
-def _without_api_key(text: str) -> str:
-    key = os.environ.get(ENVIRONMENT_VARIABLE)
-    if key:
-        for spelling in (key, repr(key)[1:-1]):  # an exception may quote what it tells of
-            text = text.replace(spelling, "***")
+def _without_api_keys(text: str) -> str:
+    for key in known_api_keys():
+        # An exception may quote what it tells of, and what that quoted before; each time, backslashes come in.
+        text = re.sub("".join(rf"\\*{re.escape(char)}" for char in key), "***", text)
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import threading
 from collections.abc import AsyncIterator
 from queue import SimpleQueue
@@ -68,11 +69,18 @@ class LineReader:
     def _serve(self) -> None:
         while (wanted := self._wanted.get()) is not None:
             try:
-                chunk, error = os.read(self._descriptor, _CHUNK), None
+                chunk, error = self._read_now(), None
             except OSError as caught:
                 chunk, error = b"", caught
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile, and with it whoever waited
                 wanted.get_loop().call_soon_threadsafe(_resolve, wanted, chunk, error)
+
+    def _read_now(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._descriptor, _CHUNK)
+            except BlockingIOError:  # somebody has switched it to non-blocking
+                select.select([self._descriptor], [], [])
 
 
 def _resolve(wanted: asyncio.Future[bytes], chunk: bytes, error: OSError | None) -> None:

@@ -10,6 +10,7 @@ import typer
 from truebit_async._version import __version__
 from truebit_async.cli.api_key import read_api_key
 from truebit_async.cli.duration import FORMS, parse_duration
+from truebit_async.cli.output import print_out
 
 _INPUT = "Input and output"
 _DISPATCHER = "Dispatcher"
@@ -17,7 +18,7 @@ _DISPATCHER = "Dispatcher"
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature Typer calls
     if wanted:
-        print(f"truebit-async {__version__}")
+        print_out(f"truebit-async {__version__}")
         raise typer.Exit
 
 

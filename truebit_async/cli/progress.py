@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from truebit_async.cli.output import print_out
 from truebit_async.cli.results import Verdict
 from truebit_async.cli.statistics import Rate
 from truebit_async.cli.tally import Tally
@@ -23,10 +24,6 @@ from truebit_async.events import Paused, PollEvent
 SECONDS_BETWEEN_LINES = 5.0
 FRAMES_PER_SECOND = 10
 _WINDOW = 10.0  # seconds over which rates are measured
-
-
-class OutputError(Exception):
-    """A result could not be written; the message says why."""
 
 
 class BatchProgress:
@@ -90,13 +87,7 @@ class BatchProgress:
         """
         if self._live is not None:
             self._live.stop()
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            msg = f"cannot write to stdout: {error.strerror or error}"
-            raise OutputError(msg) from error
+        print_out(line)
         if self._live is not None:
             self._live.start()
 

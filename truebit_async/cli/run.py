@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
@@ -11,7 +10,7 @@ import attrs
 import typer
 
 from truebit_async.cli.ids import InputError
-from truebit_async.cli.progress import OutputError
+from truebit_async.cli.output import OutputError, say
 from truebit_async.cli.results import ExitCode
 from truebit_async.errors import InvalidExecutionIdError, TruebitError
 
@@ -50,11 +49,6 @@ def run(command: Coroutine[object, object, ExitCode]) -> End:
         return End(ExitCode.USAGE, str(error))
     except (OutputError, TruebitError) as error:
         return End(ExitCode.NO_ANSWER, str(error))
-
-
-def say(message: str) -> None:
-    """Print a message to stderr."""
-    print(message, file=sys.stderr)
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

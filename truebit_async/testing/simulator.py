@@ -158,7 +158,7 @@ class Simulator:
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", self._port).start()
-        except OSError:
+        except BaseException:
             await runner.cleanup()
             raise
         self._runner = runner
@@ -168,7 +168,7 @@ class Simulator:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        runner, self._runner = self._runner, None
+        runner, self._runner, self._clock = self._runner, None, None
         if runner is not None:
             await runner.cleanup()
 

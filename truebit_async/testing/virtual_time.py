@@ -27,7 +27,7 @@ class _NeverBlockingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.jobs = 0  # in threads or processes: real time has to pass until they are done
+        self.jobs = 0  # in threads or processes: until they are done, time is real
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(self._real_timeout(timeout))
@@ -42,7 +42,7 @@ class _NeverBlockingSelector(selectors.DefaultSelector):
         if timeout == 0:
             return 0
         if self.jobs:
-            return None
+            return timeout
         if timeout is None:
             return _QUIET_WITHOUT_TIMER
         has_sockets = len(self.get_map()) > 1  # one is the loop's own
@@ -67,7 +67,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
-        """Run a function in an executor, and let no virtual time pass meanwhile.
+        """Run a function in an executor; the clock does not jump meanwhile.
 
         Args:
             executor: where to run it; None takes the loop's default.
@@ -81,3 +81,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _end_job(self, _: asyncio.Future[_T]) -> None:
         self._virtual.jobs -= 1
+
+    async def shutdown_default_executor(self, *args: float | None) -> None:
+        """Wait for the threads of the default executor to end; the clock does not jump meanwhile.
+
+        Args:
+            args: from Python 3.12 on, for how many seconds.
+        """
+        self._virtual.jobs += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._virtual.jobs -= 1
