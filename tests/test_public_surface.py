@@ -121,6 +121,12 @@ def test_every_public_thing_says_what_it_does(name: str) -> None:
 
 
 @every_public_thing
+def test_no_property_begins_with_what_napoleon_takes_for_its_type(name: str) -> None:
+    if isinstance(PUBLIC[name], property):
+        assert ": " not in str(inspect.getdoc(PUBLIC[name])).partition("\n")[0]
+
+
+@every_public_thing
 def test_every_parameter_and_attribute_is_documented_by_name(name: str) -> None:
     thing = PUBLIC[name]
     assert parameters(thing).keys() - documented(thing).keys() == set()

@@ -275,7 +275,7 @@ class TransportError(TruebitError):
 
     @property
     def is_transient(self) -> bool:
-        """True: the network may recover."""
+        """True, since the network may recover."""
         return True
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ class VerificationStatus(enum.StrEnum):
     SUCCESS = "Success"
     """It ended in time and all nodes gave the same response, which may be that the run failed."""
     INDETERMINATE = "Indeterminate"
-    """No consensus: it took too long, the nodes disagreed, or too few of them answered."""
+    """No consensus, because it took too long, the nodes disagreed, or too few of them answered."""
     ERROR = "Error"
     """An error during the execution."""
 
@@ -100,12 +100,12 @@ class Execution:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the nodes agree. They may agree that the run failed: see `succeeded`."""
+        """Whether the nodes agree. They may agree that the run failed, so see `succeeded`."""
         return self.verification_status is VerificationStatus.SUCCESS
 
     @property
     def succeeded(self) -> bool:
-        """Whether the nodes agree **and** the run worked: it says ``succeed`` and has an output."""
+        """Whether the nodes agree **and** the run worked, which takes ``succeed`` and an output."""
         return self._verified_output is not None
 
     @property

@@ -293,7 +293,7 @@ async def wait_for_verification(
         deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
 
     Returns:
-        The execution in its final state: see `TruebitSession.wait_for_verification`.
+        The execution in its final state, as `TruebitSession.wait_for_verification` does.
 
     Raises:
         TruebitError: see `TruebitSession.wait_for_verification`.
