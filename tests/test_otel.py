@@ -83,8 +83,8 @@ async def test_a_wait_is_a_span_in_the_span_of_its_caller(
     assert span.parent.span_id == span_id(handler)
     assert attributes_of(span) == {
         "truebit.execution.id": "id",
-        "truebit.verification_status": "Success",
-        "truebit.execution_status": "succeed",
+        "truebit.verification.status": "Success",
+        "truebit.execution.status": "succeed",
         "truebit.polls": 3,
     }
     assert span.status.status_code is StatusCode.UNSET
@@ -92,9 +92,9 @@ async def test_a_wait_is_a_span_in_the_span_of_its_caller(
     polls = [dict(event.attributes or {}) for event in span.events if event.name == "poll"]
     assert [poll.pop("truebit.poll.duration") > 0 for poll in polls] == [True] * 3  # type: ignore[operator]
     assert polls == [
-        {"truebit.verification_status": "Running"},
+        {"truebit.verification.status": "Running"},
         {"error.type": "ServerError"},
-        {"truebit.verification_status": "Success", "truebit.execution_status": "succeed"},
+        {"truebit.verification.status": "Success", "truebit.execution.status": "succeed"},
     ]
 
 
@@ -153,15 +153,15 @@ async def test_the_metrics_of_a_batch(simulator: Simulator, observed: TruebitSes
     with telemetry.tracer.start_as_current_span("nightly job") as job:
         async for _ in observed.wait_for_verifications(ids):
             pass
-    good = frozenset({("truebit.verification_status", "Success"), ("truebit.execution_status", "succeed")})
-    failed = frozenset({("truebit.verification_status", "Success"), ("truebit.execution_status", "failed")})
-    unsettled = frozenset({("truebit.verification_status", "Indeterminate")})
+    good = frozenset({("truebit.verification.status", "Success"), ("truebit.execution.status", "succeed")})
+    failed = frozenset({("truebit.verification.status", "Success"), ("truebit.execution.status", "failed")})
+    unsettled = frozenset({("truebit.verification.status", "Indeterminate")})
     missing, invalid, limited = (
         frozenset({("error.type", f"{kind}Error")})
         for kind in ("ExecutionNotFound", "InvalidExecutionId", "RateLimited")
     )
     assert telemetry.metrics() == {
-        ("truebit.polls", frozenset({("truebit.verification_status", "Running")})): 2,
+        ("truebit.polls", frozenset({("truebit.verification.status", "Running")})): 2,
         ("truebit.polls", limited): 1,
         **{("truebit.polls", end): 1 for end in (good, failed, unsettled, missing)},
         **{("truebit.outcomes", end): 1 for end in (good, failed, unsettled, missing, invalid)},

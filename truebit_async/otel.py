@@ -34,9 +34,9 @@ class OpenTelemetryListener:
 
     Use it as ``TruebitSession(listener=OpenTelemetryListener())``. The metrics:
 
-    - ``truebit.polls``, a counter: exchanges that have ended, by ``truebit.verification_status`` or ``error.type``.
-    - ``truebit.outcomes``, a counter: waits that have ended, by ``truebit.verification_status`` and
-      ``truebit.execution_status``, or ``error.type``.
+    - ``truebit.polls``, a counter: exchanges that have ended, by ``truebit.verification.status`` or ``error.type``.
+    - ``truebit.outcomes``, a counter: waits that have ended, by ``truebit.verification.status`` and
+      ``truebit.execution.status``, or ``error.type``.
     - ``truebit.verification.duration``, a histogram in seconds, by the same.
     - ``truebit.active_waits`` and ``truebit.active_requests``: waits that are pending, requests that are in flight.
     - ``truebit.pause.duration``, a histogram in seconds of the pauses that the server asked for.
@@ -134,8 +134,8 @@ class OpenTelemetryListener:
 def _of_result(execution: Execution | None, error: TruebitError | None) -> dict[str, str]:
     if execution is None:
         return {"error.type": type(error).__name__}
-    attributes = {"truebit.verification_status": execution.verification_status.value}
+    attributes = {"truebit.verification.status": execution.verification_status.value}
     solution = execution.clear_text_solution
     if solution is not None and solution.execution_status is not None:
-        attributes["truebit.execution_status"] = solution.execution_status.value
+        attributes["truebit.execution.status"] = solution.execution_status.value
     return attributes
