@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -90,7 +91,7 @@ def status(
         print_out(json.dumps(make_converter().unstructure(execution), indent=2))
         return Verdict.of(execution).exit_code
 
-    with _log(Console(stderr=True), verbose=verbose):
+    with _log(say, verbose=verbose):
         run(ask()).exit()
 
 
@@ -150,7 +151,7 @@ def wait(  # noqa: PLR0913  # these are its options
             raise typer.BadParameter(message)
         session = _session(base_url, api_key, _policy(deadline), progress)
         checkpoint = None if out is None else stack.enter_context(_checkpoint(out, resume=resume))
-        stack.enter_context(_log(console, verbose=verbose))
+        stack.enter_context(_log(progress.say, verbose=verbose))
         end = run(run_wait(session, ids, progress, checkpoint))
     if as_json:
         print_out(tally.as_json(end.code))
@@ -217,8 +218,8 @@ def _policy(deadline: float | None) -> PollPolicy:
     return PollPolicy() if deadline is None else attrs.evolve(PollPolicy(), deadline=deadline)
 
 
-def _log(console: Console, *, verbose: bool) -> contextlib.AbstractContextManager[None]:
-    return log_to(console) if verbose else contextlib.nullcontext()
+def _log(say: Callable[[str], None], *, verbose: bool) -> contextlib.AbstractContextManager[None]:
+    return log_to(say) if verbose else contextlib.nullcontext()
 
 
 def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:
