@@ -18,6 +18,7 @@ import pyte
 import pytest
 from command import Run
 
+import truebit_async
 from truebit_async.testing import Simulator
 
 COMMAND = [sys.executable, "-m", "truebit_async"]
@@ -200,6 +201,23 @@ def test_a_live_display_erases_no_result_and_leaves_nothing_behind(
     assert screen[0].startswith("{" if not options else "20")
     if not options:
         assert "" not in [line.strip() for line in screen[: text.index("5 of 5") // columns]]
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_live"),
+    [("| cat", False), ("--out results.jsonl | cat", True), ("> results.jsonl", True), ("> /dev/null", True)],
+)
+def test_a_live_display_does_not_get_in_the_way_of_what_reads_a_pipe(
+    server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str, is_live: bool
+) -> None:
+    server.add("id")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(truebit_async.__file__).parents[1]))
+    wait = " ".join([*COMMAND, "wait", "--base-url", server.url, "id", rest])
+    shown = on_a_terminal(BASH, "--norc", "-c", wait)
+    assert "1 of 1 finished" in shown
+    assert (HIDE_CURSOR in shown) is is_live
+    assert ('"executionId": "id"' in shown) is (rest == "| cat")
 
 
 # The reference in the documentation

@@ -23,7 +23,7 @@ from truebit_async.cli.demo import run_demo
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
 from truebit_async.cli.log import log_to
-from truebit_async.cli.output import print_out, say
+from truebit_async.cli.output import print_out, say, stdout_is_a_pipe
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.results import ExitCode, Verdict
 from truebit_async.cli.run import End, run
@@ -129,7 +129,8 @@ def wait(  # noqa: PLR0913  # these are its options
         raise typer.BadParameter(message)
     console = Console(stderr=True)
     are_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty()
-    progress = BatchProgress(console, live=console.is_terminal and not are_typed)
+    results_go_to_a_pipe = out is None and stdout_is_a_pipe()
+    progress = BatchProgress(console, live=console.is_terminal and not (are_typed or results_go_to_a_pipe))
     tally = progress.tally
 
     def complain(problem: str) -> None:
