@@ -338,6 +338,7 @@ def test_a_torn_line_is_reported_and_mended(run: Run, server: Simulator, tmp_pat
 def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Path) -> None:
     foreign = tmp_path / "notes.txt"
     foreign.write_text("dear diary\n")
+    os.mkfifo(tmp_path / "fifo")
     full = tmp_path / "full.jsonl"
     assert run("wait", "missing", "--out", str(full)).code == 3
     server.requests.clear()
@@ -346,7 +347,9 @@ def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Pa
         (["--out", str(foreign), "--resume"], "line 1 is no outcome"),
         (["--out", str(full)], "it exists and is not empty"),
         (["--out", str(tmp_path)], "Is a directory"),
-        (["--out", str(tmp_path / "no" / "such")], "No such file"),
+        (["--out", str(tmp_path / "no" / "such")], "No such file or directory; name another file, or fix that"),
+        (["--out", str(tmp_path / "fifo")], "fifo: it is not a regular file; name another file"),
+        (["--out", str(tmp_path / "fifo"), "--resume"], "it is not a regular file"),
         (["--resume"], "--resume needs --out"),
     ]:
         ran = run("wait", "id", *arguments)
