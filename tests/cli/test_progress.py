@@ -193,9 +193,20 @@ def test_a_display_makes_way_only_once_between_frames_and_only_for_a_terminal(mo
 def test_nothing_to_wait_for() -> None:
     tally = Tally()
     tally.is_total_known = True
-    text = "".join(summary_of(tally))
-    assert "0 of 0 finished" in text
-    assert "0 requests in 0.0 s" in text
+    assert summary_of(tally) == ["0 of 0 finished", "0 requests in 0.0 s"]
+
+
+def test_a_summary_tells_of_what_was_not_waited_for() -> None:
+    tally = Tally()
+    tally.take(polled())
+    tally.skipped, tally.malformed = 3, 2
+    head, *table, costs = summary_of(tally)
+    assert head == "0 finished of 0 read so far"
+    assert [row.strip("│ ").split("│") for row in table if row.startswith("│")] == [
+        ["skipped (answer on file) ", "          3"],
+        ["malformed lines          ", "          2"],
+    ]
+    assert costs == "1 request in 0.0 s"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
@@ -216,10 +227,13 @@ def test_quantiles_are_right_to_one_percent() -> None:
         assert durations.quantile(fraction) == pytest.approx(exact, rel=0.015)
 
 
-def test_durations_of_zero_are_the_shortest() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.0005, 1.0, 2.0, 2.01, 2.02, 2.03, 10.0])
+def test_no_quantile_is_above_the_longest(seconds: float) -> None:
     durations = Durations()
-    durations.add(0.0)
-    assert durations.quantile(0.5) == pytest.approx(0.001, rel=0.02)
+    durations.add(seconds)
+    for fraction in (0.5, 0.95, 1.0):
+        assert durations.quantile(fraction) == pytest.approx(seconds, rel=0.01)
+        assert (durations.quantile(fraction) or 0) <= seconds
 
 
 def test_a_rate_is_that_of_the_last_seconds() -> None:
