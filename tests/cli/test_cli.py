@@ -130,8 +130,7 @@ def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, 
     [
         (["wait"], "give at least one execution ID"),
         (["wait", "--from", "/no/such/file"], "cannot read IDs from /no/such/file"),
-        (["wait", "--from", "/dev/null"], "give at least one execution ID"),
-        (["wait", "--from", "-"], "there was no execution ID to wait for"),
+        (["wait", "--from", "/no/such/file", "--from", "-"], "cannot read IDs from /no/such/file"),
         (["wait", "--deadline", "0", "id"], "'--deadline'"),
         (["wait", "--deadline", "-5", "id"], "'--deadline'"),
         (["wait", "--deadline", "soon", "id"], "1h30m"),
@@ -206,11 +205,48 @@ def test_ids_may_be_json_and_malformed_lines_stop_nothing(run: Run, server: Simu
 @pytest.mark.parametrize("source", ["file", "-"])
 def test_nothing_but_malformed_lines(run: Run, server: Simulator, tmp_path: Path, source: str) -> None:
     (tmp_path / "ids").write_bytes(b"{\n\xff\xfe")
-    where = "-" if source == "-" else str(tmp_path / "ids")
-    ran = run("wait", "--from", where, stdin=(tmp_path / "ids").read_bytes())
+    path = str(tmp_path / "ids")
+    where = "stdin" if source == "-" else path
+    ran = run("wait", "--from", "-" if source == "-" else path, stdin=(tmp_path / "ids").read_bytes())
     assert ran.code == 3
     assert f"{where}:1: not a JSON object" in ran.err
     assert f"{where}:2: not UTF-8: invalid start byte at byte 1" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["empty.txt"], "empty.txt holds no execution ID"),
+        (["-"], "stdin holds no execution ID"),
+        (["-", "empty.txt"], "empty.txt holds no execution ID; stdin holds no execution ID"),
+    ],
+)
+def test_an_input_without_any_id(
+    run: Run, server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    arguments = ["wait", *(argument for source in sources for argument in ("--from", source))]
+    ran = run(*arguments)
+    assert (ran.code, ran.out, ran.err) == (2, "", f"truebit-async: {message}\n")
+    ran = run(*arguments, "--json")
+    assert (ran.code, ran.err) == (2, f"truebit-async: {message}\n")
+    summary = json.loads(ran.out)["summary"]
+    assert (summary["total"], summary["exitCode"]) == (0, 2)
+
+
+def test_ids_from_several_sources(run: Run, server: Simulator, tmp_path: Path) -> None:
+    for execution_id in ("a", "b", "c", "d"):
+        server.add(execution_id)
+    (tmp_path / "one").write_text("a\nb\n{")
+    (tmp_path / "two").write_text("b\n{")
+    sources = ["--from", str(tmp_path / "one"), "--from", "-", "--from", str(tmp_path / "two")]
+    ran = run("wait", "d", *sources, stdin=b"c\na\n{")
+    assert ran.code == 3
+    assert ran.lines.keys() == {"a", "b", "c", "d"}
+    assert len(server.requests) == 4
+    for where in (f"{tmp_path / 'one'}:3: ", f"{tmp_path / 'two'}:2: ", "stdin:3: "):
+        assert where in ran.err
 
 
 def test_a_stdin_that_cannot_be_read(run: Run, server: Simulator) -> None:
@@ -316,6 +352,7 @@ def test_results_go_to_a_file_and_a_second_run_goes_on(run: Run, server: Simulat
     assert {request.execution_id for request in server.requests} == {"missing", "endless"}
     assert all(record.is_final for record in {r.execution_id: r for r in read_checkpoint(out)}.values())
     assert "2 of 2 finished" in ran.err
+    assert re.search(r"skipped \(answer on file\) +│ +2 ", ran.err)
 
     server.requests.clear()
     assert run(*arguments, "--resume").code == 1

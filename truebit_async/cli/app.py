@@ -99,7 +99,7 @@ def status(
 def wait(  # noqa: PLR0913  # these are its options
     execution_ids: options.ExecutionIds = None,
     *,
-    source: options.Source = None,
+    sources: options.Sources = None,
     out: options.Out = None,
     resume: options.Resume = False,
     as_json: options.Json = False,
@@ -124,11 +124,16 @@ def wait(  # noqa: PLR0913  # these are its options
     Exit codes: 0 all verified and succeeded, 1 all answered but not all succeeded, 2 wrong usage, 3 at least one
     without an answer (not found, past its deadline, unreachable, not an ID), 130 interrupted.
     """
+    if not (execution_ids or sources):
+        message = "give at least one execution ID, or --from FILE"
+        raise typer.BadParameter(message)
     if resume and out is None:
         message = "--resume needs --out, the file to resume"
         raise typer.BadParameter(message)
     console = Console(stderr=True)
-    are_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty()
+    files = [source for source in sources or [] if source != "-"]
+    reads_stdin = "-" in (sources or [])
+    are_typed = reads_stdin and sys.stdin is not None and sys.stdin.isatty()
     results_go_to_a_pipe = out is None and stdout_is_a_pipe()
     progress = BatchProgress(console, live=console.is_terminal and not (are_typed or results_go_to_a_pipe))
     tally = progress.tally
@@ -138,26 +143,21 @@ def wait(  # noqa: PLR0913  # these are its options
         progress.say(problem)
 
     with contextlib.ExitStack() as stack:
-        ids: ExecutionIds
-        given = execution_ids or []
-        if source == "-":
-            ids = IdParser("-", complain).stream(given, stack.enter_context(LineReader(_stdin())))
-        elif source is not None:
-            parser = IdParser(source, complain)
-            ids = given + [execution_id for line in _lines_of(source) for execution_id in parser.ids_in(line)]
-        else:
-            ids = given
-        if not (ids or tally.malformed):
-            message = "give at least one execution ID, or --from FILE"
-            raise typer.BadParameter(message)
+        known = [*(execution_ids or []), *(execution_id for file in files for execution_id in _ids_in(file, complain))]
+        ids: ExecutionIds = known
+        if reads_stdin:
+            ids = IdParser("stdin", complain).stream(known, stack.enter_context(LineReader(_stdin())))
         session = _session(base_url, api_key, _policy(deadline), progress)
         checkpoint = None if out is None else stack.enter_context(_checkpoint(out, resume=resume))
         stack.enter_context(_log(progress.say, verbose=verbose))
         end = run(run_wait(session, ids, progress, checkpoint))
     if as_json:
         print_out(tally.as_json(end.code))
-    else:
+    elif not tally.is_empty:
         console.print(tally.as_text())
+    if end == End(ExitCode.USAGE):
+        names = files + ["stdin"] * reads_stdin
+        end = attrs.evolve(end, message="; ".join(f"{name} holds no execution ID" for name in names))
     if end.code is ExitCode.INTERRUPTED and out is not None:
         end = attrs.evolve(end, message=f"{end.message}; to go on, run the same command with --out {out} --resume")
     end.exit()
@@ -233,11 +233,13 @@ def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:
     return checkpoint
 
 
-def _lines_of(path: str) -> list[bytes]:
+def _ids_in(path: str, complain: Callable[[str], None]) -> list[str]:
     try:
-        return Path(path).read_bytes().split(b"\n")
+        lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         End(ExitCode.USAGE, f"cannot read IDs from {path}: {error.strerror or error}").exit()
+    parser = IdParser(path, complain)
+    return [execution_id for line in lines for execution_id in parser.ids_in(line)]
 
 
 def _stdin() -> int:

@@ -45,12 +45,14 @@ ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="An execution ID.
 
 ExecutionIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Execution IDs.", show_default=False)]
 
-Source = Annotated[
-    str | None,
+Sources = Annotated[
+    list[str] | None,
     typer.Option(
         "--from",
         metavar="FILE",
-        help="Read IDs from a file, or from stdin as they come if it is `-`: one per line, plain or as JSON.",
+        help="Read IDs from a file, or from stdin as they come if it is `-`: one per line, plain or as JSON. "
+        "May be given several times.",
+        show_default=False,
         rich_help_panel=_INPUT,
     ),
 ]
