@@ -102,6 +102,7 @@ def test_errors_are_in_the_line(run: Run, server: Simulator) -> None:
     }
     assert "last seen Running" in lines["endless"]["error"]["message"]
     assert lines["endless"]["polls"] > 5
+    assert 0.3 <= lines["endless"]["elapsed"] < 1
     assert "\x1b" not in lines["forbidden"]["error"]["message"]
     assert all(line["verificationStatus"] is None for line in lines.values())
 
@@ -134,7 +135,8 @@ def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, 
         (["wait", "--deadline", "0", "id"], "'--deadline'"),
         (["wait", "--deadline", "-5", "id"], "'--deadline'"),
         (["wait", "--deadline", "soon", "id"], "1h30m"),
-        (["wait", "--base-url", "ftp://x", "id"], "base_url must be"),
+        (["wait", "--not-found-grace", "soon", "id"], "'--not-found-grace'"),
+        (["wait", "--base-url", "ftp://x", "id"], "'--base-url' (env var: 'TRUEBIT_BASE_URL'): base_url must be"),
         (["status", "--base-url", "https://user:pw@x", "id"], "credentials"),
         (["status", ".."], "is not an execution ID"),
         (["status"], "ID"),
@@ -145,16 +147,49 @@ def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, 
 def test_wrong_usage(run: Run, arguments: list[str], message: str) -> None:
     ran = run(*arguments)
     assert ran.code == 2
-    assert message in ran.err
+    assert message in ran.prose
     assert ran.out == ""
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_a_base_url_of_the_environment_that_cannot_be_used(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TRUEBIT_BASE_URL", "ftp://x")
+    ran = run(command, "id")
+    assert ran.code == 2
+    assert "'--base-url' (env var: 'TRUEBIT_BASE_URL'): base_url must be an http://" in ran.prose
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_a_key_that_travels_unencrypted_is_a_warning_in_one_line(
+    run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    server.add("id")
+    monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2")
+    not_loopback = server.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # it leads there all the same
+    ran = run(command, "--base-url", not_loopback, "id")
+    assert ran.code == 0
+    first, *rest = ran.err.splitlines()
+    assert first == ("truebit-async: warning: the API key travels unencrypted to 0.0.0.0; use an https:// base_url")
+    assert "arning" not in "".join(rest)
+
+
+def test_an_id_that_is_not_there_yet(run: Run, server: Simulator) -> None:
+    server.script("late", Reply.error(404, "unknown"), Reply.success("there"))
+    assert run("wait", "late").code == 3
+    server.script("later", Reply.error(404, "unknown"), Reply.success("there"))
+    ran = run("wait", "--not-found-grace", "1m", "later")
+    assert ran.code == 0
+    assert ran.lines["later"]["polls"] == 2
 
 
 def test_a_key_that_cannot_be_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2\n")
     ran = run("status", "id")
     assert ran.code == 2
-    assert "api_key" in ran.err
+    assert ran.err.startswith("truebit-async: TRUEBIT_API_KEY: api_key must be printable ASCII")
     assert "hunter2" not in ran.err
 
 
@@ -210,6 +245,7 @@ def test_nothing_but_malformed_lines(run: Run, server: Simulator, tmp_path: Path
     ran = run("wait", "--from", "-" if source == "-" else path, stdin=(tmp_path / "ids").read_bytes())
     assert ran.code == 3
     assert f"{where}:1: not a JSON object" in ran.err
+    assert re.search(r"malformed lines +│ +2 ", ran.err)
     assert f"{where}:2: not UTF-8: invalid start byte at byte 1" in ran.err
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -104,6 +105,7 @@ def wait(  # noqa: PLR0913  # these are its options
     resume: options.Resume = False,
     as_json: options.Json = False,
     deadline: options.Deadline = None,
+    not_found_grace: options.NotFoundGrace = None,
     base_url: options.BaseUrl = None,
     api_key: options.ApiKey = None,
     verbose: options.Verbose = False,
@@ -147,7 +149,7 @@ def wait(  # noqa: PLR0913  # these are its options
         ids: ExecutionIds = known
         if reads_stdin:
             ids = IdParser("stdin", complain).stream(known, stack.enter_context(LineReader(_stdin())))
-        session = _session(base_url, api_key, _policy(deadline), progress)
+        session = _session(base_url, api_key, _policy(deadline, not_found_grace), progress)
         checkpoint = None if out is None else stack.enter_context(_checkpoint(out, resume=resume))
         stack.enter_context(_log(progress.say, verbose=verbose))
         end = run(run_wait(session, ids, progress, checkpoint))
@@ -209,14 +211,19 @@ async def _simulate(port: int) -> NoReturn:
 def _session(
     base_url: str | None, api_key: str | None, policy: PollPolicy, listener: Listener | None = None
 ) -> TruebitSession:
-    try:
-        return TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
-    except ValueError as error:
-        End(ExitCode.USAGE, str(error)).exit()
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as caught:
+        try:
+            session = TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
+        except ValueError as error:  # what options say was checked before
+            End(ExitCode.USAGE, f"TRUEBIT_API_KEY: {error}").exit()
+    for warning in caught:
+        say(f"truebit-async: warning: {warning.message}")
+    return session
 
 
-def _policy(deadline: float | None) -> PollPolicy:
-    return PollPolicy() if deadline is None else attrs.evolve(PollPolicy(), deadline=deadline)
+def _policy(deadline: float | None, not_found_grace: float | None) -> PollPolicy:
+    policy = PollPolicy()
+    return attrs.evolve(policy, deadline=deadline or policy.deadline, not_found_grace=not_found_grace or 0.0)
 
 
 def _log(say: Callable[[str], None], *, verbose: bool) -> contextlib.AbstractContextManager[None]:
