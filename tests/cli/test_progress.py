@@ -165,7 +165,7 @@ async def test_it_draws_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> N
             progress(polled())
         assert len(frames) == 1
         await asyncio.sleep(0.55)
-        assert 4 <= len(frames) <= 6
+        assert 3 <= len(frames) <= 6
     drawn = len(frames)
     await asyncio.sleep(0.15)
     assert len(frames) == drawn
