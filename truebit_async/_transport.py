@@ -58,7 +58,7 @@ class Transport:
         max_connections: int,
         max_response_bytes: int,
     ) -> None:
-        self.base_url = _check_base_url(base_url)
+        self.base_url = check_base_url(base_url)
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": f"truebit-async/{__version__}"})
         if api_key is not None:
             self._headers["x-api-key"] = _Secret(_check_api_key(api_key))
@@ -239,7 +239,16 @@ def _describe(error: Exception) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-def _check_base_url(base_url: str) -> URL:
+def check_base_url(base_url: str) -> URL:
+    """Return a base URL as an object.
+
+    Args:
+        base_url: what the user gave.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is no address to send requests and an API key to.
+    """
     if not isinstance(base_url, str):
         msg = f"base_url must be a str, not {type(base_url).__name__}"
         raise TypeError(msg)
@@ -250,7 +259,7 @@ def _check_base_url(base_url: str) -> URL:
         raise ValueError(msg) from error
     if url.user is not None or url.password is not None:
         # The URL is not quoted here: what it must not hold must not reach a log either.
-        msg = "base_url must not have credentials; pass the API key as api_key=..."
+        msg = "base_url must not have credentials; pass the API key on its own"
         raise ValueError(msg)
     if url.scheme not in {"http", "https"} or not url.host:
         msg = f"base_url must be an http:// or https:// address with a host, not {base_url!r}"

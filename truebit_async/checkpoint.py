@@ -169,6 +169,8 @@ class Checkpoint:
             raise _unusable(self._path, error) from error
 
     def _take_stock(self, *, resume: bool) -> None:
+        if not self._file.seekable():  # a pipe or a terminal
+            raise CheckpointError(None, self._path, "it is not a regular file; name another file")
         if self._file.tell() == 0:
             return
         if not resume:
@@ -205,4 +207,4 @@ def _parse(line: bytes) -> Record | None:
 
 
 def _unusable(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
-    return CheckpointError(None, os.fspath(path), f"{error.strerror or error}; name another file, or mend that")
+    return CheckpointError(None, os.fspath(path), f"{error.strerror or error}; name another file, or fix that")

@@ -102,6 +102,7 @@ def test_errors_are_in_the_line(run: Run, server: Simulator) -> None:
     }
     assert "last seen Running" in lines["endless"]["error"]["message"]
     assert lines["endless"]["polls"] > 5
+    assert 0.3 <= lines["endless"]["elapsed"] < 1
     assert "\x1b" not in lines["forbidden"]["error"]["message"]
     assert all(line["verificationStatus"] is None for line in lines.values())
 
@@ -130,12 +131,12 @@ def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, 
     [
         (["wait"], "give at least one execution ID"),
         (["wait", "--from", "/no/such/file"], "cannot read IDs from /no/such/file"),
-        (["wait", "--from", "/dev/null"], "give at least one execution ID"),
-        (["wait", "--from", "-"], "there was no execution ID to wait for"),
+        (["wait", "--from", "/no/such/file", "--from", "-"], "cannot read IDs from /no/such/file"),
         (["wait", "--deadline", "0", "id"], "'--deadline'"),
         (["wait", "--deadline", "-5", "id"], "'--deadline'"),
         (["wait", "--deadline", "soon", "id"], "1h30m"),
-        (["wait", "--base-url", "ftp://x", "id"], "base_url must be"),
+        (["wait", "--not-found-grace", "soon", "id"], "'--not-found-grace'"),
+        (["wait", "--base-url", "ftp://x", "id"], "'--base-url' (env var: 'TRUEBIT_BASE_URL'): base_url must be"),
         (["status", "--base-url", "https://user:pw@x", "id"], "credentials"),
         (["status", ".."], "is not an execution ID"),
         (["status"], "ID"),
@@ -146,16 +147,49 @@ def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, 
 def test_wrong_usage(run: Run, arguments: list[str], message: str) -> None:
     ran = run(*arguments)
     assert ran.code == 2
-    assert message in ran.err
+    assert message in ran.prose
     assert ran.out == ""
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_a_base_url_of_the_environment_that_cannot_be_used(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TRUEBIT_BASE_URL", "ftp://x")
+    ran = run(command, "id")
+    assert ran.code == 2
+    assert "'--base-url' (env var: 'TRUEBIT_BASE_URL'): base_url must be an http://" in ran.prose
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_a_key_that_travels_unencrypted_is_a_warning_in_one_line(
+    run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    server.add("id")
+    monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2")
+    not_loopback = server.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # it leads there all the same
+    ran = run(command, "--base-url", not_loopback, "id")
+    assert ran.code == 0
+    first, *rest = ran.err.splitlines()
+    assert first == ("truebit-async: warning: the API key travels unencrypted to 0.0.0.0; use an https:// base_url")
+    assert "arning" not in "".join(rest)
+
+
+def test_an_id_that_is_not_there_yet(run: Run, server: Simulator) -> None:
+    server.script("late", Reply.error(404, "unknown"), Reply.success("there"))
+    assert run("wait", "late").code == 3
+    server.script("later", Reply.error(404, "unknown"), Reply.success("there"))
+    ran = run("wait", "--not-found-grace", "1m", "later")
+    assert ran.code == 0
+    assert ran.lines["later"]["polls"] == 2
 
 
 def test_a_key_that_cannot_be_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2\n")
     ran = run("status", "id")
     assert ran.code == 2
-    assert "api_key" in ran.err
+    assert ran.err.startswith("truebit-async: TRUEBIT_API_KEY: api_key must be printable ASCII")
     assert "hunter2" not in ran.err
 
 
@@ -206,11 +240,49 @@ def test_ids_may_be_json_and_malformed_lines_stop_nothing(run: Run, server: Simu
 @pytest.mark.parametrize("source", ["file", "-"])
 def test_nothing_but_malformed_lines(run: Run, server: Simulator, tmp_path: Path, source: str) -> None:
     (tmp_path / "ids").write_bytes(b"{\n\xff\xfe")
-    where = "-" if source == "-" else str(tmp_path / "ids")
-    ran = run("wait", "--from", where, stdin=(tmp_path / "ids").read_bytes())
+    path = str(tmp_path / "ids")
+    where = "stdin" if source == "-" else path
+    ran = run("wait", "--from", "-" if source == "-" else path, stdin=(tmp_path / "ids").read_bytes())
     assert ran.code == 3
     assert f"{where}:1: not a JSON object" in ran.err
+    assert re.search(r"malformed lines +│ +2 ", ran.err)
     assert f"{where}:2: not UTF-8: invalid start byte at byte 1" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["empty.txt"], "empty.txt holds no execution ID"),
+        (["-"], "stdin holds no execution ID"),
+        (["-", "empty.txt"], "empty.txt holds no execution ID; stdin holds no execution ID"),
+    ],
+)
+def test_an_input_without_any_id(
+    run: Run, server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    arguments = ["wait", *(argument for source in sources for argument in ("--from", source))]
+    ran = run(*arguments)
+    assert (ran.code, ran.out, ran.err) == (2, "", f"truebit-async: {message}\n")
+    ran = run(*arguments, "--json")
+    assert (ran.code, ran.err) == (2, f"truebit-async: {message}\n")
+    summary = json.loads(ran.out)["summary"]
+    assert (summary["total"], summary["exitCode"]) == (0, 2)
+
+
+def test_ids_from_several_sources(run: Run, server: Simulator, tmp_path: Path) -> None:
+    for execution_id in ("a", "b", "c", "d"):
+        server.add(execution_id)
+    (tmp_path / "one").write_text("a\nb\n{")
+    (tmp_path / "two").write_text("b\n{")
+    sources = ["--from", str(tmp_path / "one"), "--from", "-", "--from", str(tmp_path / "two")]
+    ran = run("wait", "d", *sources, stdin=b"c\na\n{")
+    assert ran.code == 3
+    assert ran.lines.keys() == {"a", "b", "c", "d"}
+    assert len(server.requests) == 4
+    for where in (f"{tmp_path / 'one'}:3: ", f"{tmp_path / 'two'}:2: ", "stdin:3: "):
+        assert where in ran.err
 
 
 def test_a_stdin_that_cannot_be_read(run: Run, server: Simulator) -> None:
@@ -316,6 +388,7 @@ def test_results_go_to_a_file_and_a_second_run_goes_on(run: Run, server: Simulat
     assert {request.execution_id for request in server.requests} == {"missing", "endless"}
     assert all(record.is_final for record in {r.execution_id: r for r in read_checkpoint(out)}.values())
     assert "2 of 2 finished" in ran.err
+    assert re.search(r"skipped \(answer on file\) +│ +2 ", ran.err)
 
     server.requests.clear()
     assert run(*arguments, "--resume").code == 1
@@ -338,6 +411,7 @@ def test_a_torn_line_is_reported_and_mended(run: Run, server: Simulator, tmp_pat
 def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Path) -> None:
     foreign = tmp_path / "notes.txt"
     foreign.write_text("dear diary\n")
+    os.mkfifo(tmp_path / "fifo")
     full = tmp_path / "full.jsonl"
     assert run("wait", "missing", "--out", str(full)).code == 3
     server.requests.clear()
@@ -346,7 +420,9 @@ def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Pa
         (["--out", str(foreign), "--resume"], "line 1 is no outcome"),
         (["--out", str(full)], "it exists and is not empty"),
         (["--out", str(tmp_path)], "Is a directory"),
-        (["--out", str(tmp_path / "no" / "such")], "No such file"),
+        (["--out", str(tmp_path / "no" / "such")], "No such file or directory; name another file, or fix that"),
+        (["--out", str(tmp_path / "fifo")], "fifo: it is not a regular file; name another file"),
+        (["--out", str(tmp_path / "fifo"), "--resume"], "it is not a regular file"),
         (["--resume"], "--resume needs --out"),
     ]:
         ran = run("wait", "id", *arguments)

@@ -171,7 +171,7 @@ async def test_lines_that_cannot_be_read_say_whose_they_are() -> None:
         yield b"id"
         raise OSError(5, "Input/output error")
 
-    ids = IdParser("-", print).stream(["first"], fail())
+    ids = IdParser("stdin", print).stream(["first"], fail())
     assert [await anext(ids), await anext(ids)] == ["first", "id"]
-    with pytest.raises(InputError, match="cannot read IDs from -: Input/output error"):
+    with pytest.raises(InputError, match="cannot read IDs from stdin: Input/output error"):
         await anext(ids)

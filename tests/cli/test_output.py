@@ -42,3 +42,11 @@ def test_the_command_runs_without_them(server: Simulator, closed: str) -> None:
     assert ran.returncode == 0
     assert ("Success" in ran.stdout) is (">&-" not in closed.replace("2>&-", ""))
     assert ran.stderr == ""
+
+
+def test_stdout_is_no_file_for_results_if_it_is_a_pipe(server: Simulator) -> None:
+    command = [sys.executable, "-m", "truebit_async", "wait", "--base-url", server.url, "id", "--out", "/dev/stdout"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "/dev/stdout: it is not a regular file; name another file" in ran.stderr
+    assert not server.requests

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import random
+import sys
 
 import pytest
 from rich.console import Console, Group
@@ -130,7 +132,7 @@ def test_a_summary_in_json_has_every_field(clock: list[float]) -> None:
     assert summary["p95Seconds"] == pytest.approx(1.0, rel=0.015)
 
 
-def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(
+async def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = io.StringIO()
@@ -141,13 +143,14 @@ def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(
         progress(finished(status=VerificationStatus.INDETERMINATE))
         monkeypatch.setattr("truebit_async.cli.progress.SECONDS_BETWEEN_LINES", 0)
         progress(unanswered())
+        await asyncio.sleep(0.15)
     assert capsys.readouterr().out == "a line\n"
     assert "requests/s" in screen.getvalue()
     assert "; 0.0 requests/s" not in screen.getvalue()  # as in the line where there is no display
     assert "2 of 2 finished: 1 indeterminate, 1 no answer" in screen.getvalue()
 
 
-def test_it_draws_no_more_often_than_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_draws_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = []
     progress = BatchProgress(Console(file=io.StringIO(), force_terminal=True), live=True)
     render = progress._render
@@ -156,20 +159,54 @@ def test_it_draws_no_more_often_than_ten_times_a_second(monkeypatch: pytest.Monk
         frames.append(1)
         return render()
 
-    assert progress._live is not None
-    monkeypatch.setattr(progress._live, "_get_renderable", count)
+    monkeypatch.setattr(progress, "_render", count)
     with progress:
-        for _ in range(20_000):
+        for _ in range(1000):
             progress(polled())
-    assert len(frames) <= 12
+        assert len(frames) == 1
+        await asyncio.sleep(0.55)
+        assert 3 <= len(frames) <= 6
+    drawn = len(frames)
+    await asyncio.sleep(0.15)
+    assert len(frames) == drawn
+
+
+def test_a_display_makes_way_only_once_between_frames_and_only_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(*, is_terminal: bool) -> tuple[int, int]:
+        screen = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", io.StringIO())
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+        with BatchProgress(Console(file=screen, force_terminal=True), live=True) as progress:
+            drawn = screen.tell()
+            progress.print_result("a line")
+            erased = screen.tell()
+            for _ in range(100):
+                progress.print_result("a line")
+            return erased - drawn, screen.tell() - erased
+
+    first, rest = asyncio.run(play(is_terminal=True))
+    assert first > 0
+    assert rest == 0
+    assert asyncio.run(play(is_terminal=False)) == (0, 0)
 
 
 def test_nothing_to_wait_for() -> None:
     tally = Tally()
     tally.is_total_known = True
-    text = "".join(summary_of(tally))
-    assert "0 of 0 finished" in text
-    assert "0 requests in 0.0 s" in text
+    assert summary_of(tally) == ["0 of 0 finished", "0 requests in 0.0 s"]
+
+
+def test_a_summary_tells_of_what_was_not_waited_for() -> None:
+    tally = Tally()
+    tally.take(polled())
+    tally.skipped, tally.malformed = 3, 2
+    head, *table, costs = summary_of(tally)
+    assert head == "0 finished of 0 read so far"
+    assert [row.strip("│ ").split("│") for row in table if row.startswith("│")] == [
+        ["skipped (answer on file) ", "          3"],
+        ["malformed lines          ", "          2"],
+    ]
+    assert costs == "1 request in 0.0 s"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
@@ -190,10 +227,13 @@ def test_quantiles_are_right_to_one_percent() -> None:
         assert durations.quantile(fraction) == pytest.approx(exact, rel=0.015)
 
 
-def test_durations_of_zero_are_the_shortest() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 0.0005, 1.0, 2.0, 2.01, 2.02, 2.03, 10.0])
+def test_no_quantile_is_above_the_longest(seconds: float) -> None:
     durations = Durations()
-    durations.add(0.0)
-    assert durations.quantile(0.5) == pytest.approx(0.001, rel=0.02)
+    durations.add(seconds)
+    for fraction in (0.5, 0.95, 1.0):
+        assert durations.quantile(fraction) == pytest.approx(seconds, rel=0.01)
+        assert (durations.quantile(fraction) or 0) <= seconds
 
 
 def test_a_rate_is_that_of_the_last_seconds() -> None:

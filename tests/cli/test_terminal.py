@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -13,9 +14,11 @@ import sys
 import termios
 from pathlib import Path
 
+import pyte
 import pytest
 from command import Run
 
+import truebit_async
 from truebit_async.testing import Simulator
 
 COMMAND = [sys.executable, "-m", "truebit_async"]
@@ -24,11 +27,11 @@ BASH = shutil.which("bash") or "bash"
 SCRIPTS = str(Path(sys.executable).parent)
 
 
-def on_a_terminal(*command: str, typed: bytes = b"", **environment: str) -> str:
+def on_a_terminal(*command: str, typed: bytes = b"", rows: int = 50, columns: int = 80, **environment: str) -> str:
     """Run something on a pseudo-terminal and return all that appears there."""
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
     ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 50, 80, 0, 0))
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
     process = subprocess.Popen(
         command,
         stdin=its,
@@ -48,6 +51,14 @@ def on_a_terminal(*command: str, typed: bytes = b"", **environment: str) -> str:
         os.close(ours)
     process.wait(10)
     return shown.decode()
+
+
+def screen_after(shown: str, rows: int, columns: int) -> list[str]:
+    """Return the lines that somebody sees in the end, also those that have scrolled away."""
+    screen = pyte.HistoryScreen(columns, rows, history=10_000)
+    pyte.Stream(screen).feed(shown)
+    scrolled = ["".join(line[column].data for column in range(columns)) for line in screen.history.top]
+    return [*scrolled, *screen.display]
 
 
 def colours(shown: str) -> list[str]:
@@ -165,6 +176,48 @@ def test_a_live_display_does_not_get_in_the_way_of_somebody_who_types(server: Si
     assert '"executionId": "id"' in shown
     assert "1 of 1 finished" in shown
     assert HIDE_CURSOR not in shown
+
+
+@pytest.mark.parametrize("options", [(), ("-v",)], ids=" ".join)
+@pytest.mark.parametrize(("rows", "columns"), [(50, 80), (12, 80), (50, 120), (50, 200), (50, 30)])
+def test_a_live_display_erases_no_result_and_leaves_nothing_behind(
+    server: Simulator, options: tuple[str, ...], rows: int, columns: int
+) -> None:
+    ids = ["success-01", "success-02", "error-01", "indeterminate-01", "missing-01"]
+    server.add("success-01", output="x" * 200)
+    server.add("success-02", polls=1)
+    server.add("error-01", polls=1, status="Error")
+    server.add("indeterminate-01", polls=1, status="Indeterminate")
+    wait = [*COMMAND, "wait", "--base-url", server.url, *options, *ids]
+    shown = on_a_terminal(*wait, rows=rows, columns=columns)
+    assert HIDE_CURSOR in shown
+    screen = screen_after(shown, rows, columns)
+    text = "".join(screen)
+    results = [json.JSONDecoder().raw_decode(text, at.start())[0] for at in re.finditer(r'\{"executionId"', text)]
+    assert sorted(result["executionId"] for result in results) == sorted(ids)
+    assert all(len(result) == 6 for result in results)
+    assert "requests/s" not in text
+    assert "━" * 30 not in text.partition("5 of 5 finished")[0]
+    assert screen[0].startswith("{" if not options else "20")
+    if not options:
+        assert "" not in [line.strip() for line in screen[: text.index("5 of 5") // columns]]
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_live"),
+    [("| cat", False), ("--out results.jsonl | cat", True), ("> results.jsonl", True), ("> /dev/null", True)],
+)
+def test_a_live_display_does_not_get_in_the_way_of_what_reads_a_pipe(
+    server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str, is_live: bool
+) -> None:
+    server.add("id")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(truebit_async.__file__).parents[1]))
+    wait = " ".join([*COMMAND, "wait", "--base-url", server.url, "id", rest])
+    shown = on_a_terminal(BASH, "--norc", "-c", wait)
+    assert "1 of 1 finished" in shown
+    assert (HIDE_CURSOR in shown) is is_live
+    assert ('"executionId": "id"' in shown) is (rest == "| cat")
 
 
 # The reference in the documentation

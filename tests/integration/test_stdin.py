@@ -67,7 +67,7 @@ def test_results_come_while_the_producer_still_runs(command: list[str]) -> None:
             process.stdin.flush()
             assert id_in(process.stdout.readline()) == f"id-{number}"
         os.write(process.stdin.fileno(), b"\xff\xfeid-4\n")
-        assert process.stderr.readline() == "-:10: not UTF-8: invalid start byte at byte 1\n"
+        assert process.stderr.readline() == "stdin:10: not UTF-8: invalid start byte at byte 1\n"
         process.stdin.write('{"executionId": "id-5"}')
         process.stdin.close()
         assert id_in(process.stdout.readline()) == "id-5"
@@ -114,8 +114,8 @@ def test_every_kind_of_stdin_is_read_to_its_end(command: list[str], tmp_path: Pa
 def test_dev_null_and_what_cannot_be_read_are_usage_errors(command: list[str], tmp_path: Path) -> None:
     writable = os.open(tmp_path / "written", os.O_WRONLY | os.O_CREAT)
     for stdin, message in [
-        (subprocess.DEVNULL, "there was no execution ID to wait for"),
-        (writable, "cannot read IDs from -: Bad file descriptor"),
+        (subprocess.DEVNULL, "truebit-async: stdin holds no execution ID\n"),
+        (writable, "cannot read IDs from stdin: Bad file descriptor"),
     ]:
         with started(command, stdin=stdin) as process:
             out, err = process.communicate(timeout=10)
@@ -167,5 +167,5 @@ def test_an_endless_producer_does_not_fill_the_memory(command: list[str]) -> Non
         status = Path(f"/proc/{process.pid}/status").read_text()
         _, err = process.communicate(timeout=10)
     assert process.returncode == 3
-    assert err.startswith(b"-:1001: the line is longer than 16 MiB\n-:2003: the line is longer than 16 MiB\n")
+    assert err.startswith(b"stdin:1001: the line is longer than 16 MiB\nstdin:2003: the line is longer than 16 MiB\n")
     assert int(status.partition("VmHWM:")[2].split()[0]) < 120_000  # KiB, of 210 MB that were read

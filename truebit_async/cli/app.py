@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +24,7 @@ from truebit_async.cli.demo import run_demo
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
 from truebit_async.cli.log import log_to
-from truebit_async.cli.output import print_out, say
+from truebit_async.cli.output import print_out, say, stdout_is_a_pipe
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.results import ExitCode, Verdict
 from truebit_async.cli.run import End, run
@@ -90,7 +92,7 @@ def status(
         print_out(json.dumps(make_converter().unstructure(execution), indent=2))
         return Verdict.of(execution).exit_code
 
-    with _log(Console(stderr=True), verbose=verbose):
+    with _log(say, verbose=verbose):
         run(ask()).exit()
 
 
@@ -98,11 +100,12 @@ def status(
 def wait(  # noqa: PLR0913  # these are its options
     execution_ids: options.ExecutionIds = None,
     *,
-    source: options.Source = None,
+    sources: options.Sources = None,
     out: options.Out = None,
     resume: options.Resume = False,
     as_json: options.Json = False,
     deadline: options.Deadline = None,
+    not_found_grace: options.NotFoundGrace = None,
     base_url: options.BaseUrl = None,
     api_key: options.ApiKey = None,
     verbose: options.Verbose = False,
@@ -123,12 +126,18 @@ def wait(  # noqa: PLR0913  # these are its options
     Exit codes: 0 all verified and succeeded, 1 all answered but not all succeeded, 2 wrong usage, 3 at least one
     without an answer (not found, past its deadline, unreachable, not an ID), 130 interrupted.
     """
+    if not (execution_ids or sources):
+        message = "give at least one execution ID, or --from FILE"
+        raise typer.BadParameter(message)
     if resume and out is None:
         message = "--resume needs --out, the file to resume"
         raise typer.BadParameter(message)
     console = Console(stderr=True)
-    are_typed = source == "-" and sys.stdin is not None and sys.stdin.isatty()
-    progress = BatchProgress(console, live=console.is_terminal and not are_typed)
+    files = [source for source in sources or [] if source != "-"]
+    reads_stdin = "-" in (sources or [])
+    are_typed = reads_stdin and sys.stdin is not None and sys.stdin.isatty()
+    results_go_to_a_pipe = out is None and stdout_is_a_pipe()
+    progress = BatchProgress(console, live=console.is_terminal and not (are_typed or results_go_to_a_pipe))
     tally = progress.tally
 
     def complain(problem: str) -> None:
@@ -136,26 +145,21 @@ def wait(  # noqa: PLR0913  # these are its options
         progress.say(problem)
 
     with contextlib.ExitStack() as stack:
-        ids: ExecutionIds
-        given = execution_ids or []
-        if source == "-":
-            ids = IdParser("-", complain).stream(given, stack.enter_context(LineReader(_stdin())))
-        elif source is not None:
-            parser = IdParser(source, complain)
-            ids = given + [execution_id for line in _lines_of(source) for execution_id in parser.ids_in(line)]
-        else:
-            ids = given
-        if not (ids or tally.malformed):
-            message = "give at least one execution ID, or --from FILE"
-            raise typer.BadParameter(message)
-        session = _session(base_url, api_key, _policy(deadline), progress)
+        known = [*(execution_ids or []), *(execution_id for file in files for execution_id in _ids_in(file, complain))]
+        ids: ExecutionIds = known
+        if reads_stdin:
+            ids = IdParser("stdin", complain).stream(known, stack.enter_context(LineReader(_stdin())))
+        session = _session(base_url, api_key, _policy(deadline, not_found_grace), progress)
         checkpoint = None if out is None else stack.enter_context(_checkpoint(out, resume=resume))
-        stack.enter_context(_log(console, verbose=verbose))
+        stack.enter_context(_log(progress.say, verbose=verbose))
         end = run(run_wait(session, ids, progress, checkpoint))
     if as_json:
         print_out(tally.as_json(end.code))
-    else:
+    elif not tally.is_empty:
         console.print(tally.as_text())
+    if end == End(ExitCode.USAGE):
+        names = files + ["stdin"] * reads_stdin
+        end = attrs.evolve(end, message="; ".join(f"{name} holds no execution ID" for name in names))
     if end.code is ExitCode.INTERRUPTED and out is not None:
         end = attrs.evolve(end, message=f"{end.message}; to go on, run the same command with --out {out} --resume")
     end.exit()
@@ -207,18 +211,23 @@ async def _simulate(port: int) -> NoReturn:
 def _session(
     base_url: str | None, api_key: str | None, policy: PollPolicy, listener: Listener | None = None
 ) -> TruebitSession:
-    try:
-        return TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
-    except ValueError as error:
-        End(ExitCode.USAGE, str(error)).exit()
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as caught:
+        try:
+            session = TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
+        except ValueError as error:  # what options say was checked before
+            End(ExitCode.USAGE, f"TRUEBIT_API_KEY: {error}").exit()
+    for warning in caught:
+        say(f"truebit-async: warning: {warning.message}")
+    return session
 
 
-def _policy(deadline: float | None) -> PollPolicy:
-    return PollPolicy() if deadline is None else attrs.evolve(PollPolicy(), deadline=deadline)
+def _policy(deadline: float | None, not_found_grace: float | None) -> PollPolicy:
+    policy = PollPolicy()
+    return attrs.evolve(policy, deadline=deadline or policy.deadline, not_found_grace=not_found_grace or 0.0)
 
 
-def _log(console: Console, *, verbose: bool) -> contextlib.AbstractContextManager[None]:
-    return log_to(console) if verbose else contextlib.nullcontext()
+def _log(say: Callable[[str], None], *, verbose: bool) -> contextlib.AbstractContextManager[None]:
+    return log_to(say) if verbose else contextlib.nullcontext()
 
 
 def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:
@@ -231,11 +240,13 @@ def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:
     return checkpoint
 
 
-def _lines_of(path: str) -> list[bytes]:
+def _ids_in(path: str, complain: Callable[[str], None]) -> list[str]:
     try:
-        return Path(path).read_bytes().split(b"\n")
+        lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         End(ExitCode.USAGE, f"cannot read IDs from {path}: {error.strerror or error}").exit()
+    parser = IdParser(path, complain)
+    return [execution_id for line in lines for execution_id in parser.ids_in(line)]
 
 
 def _stdin() -> int:

@@ -1,18 +1,16 @@
-"""The log of the package on stderr, for ``-v``. A live display on the same console makes way for its lines."""
+"""The log of the package, for ``-v``."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
-
-from rich.console import Console
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def log_to(console: Console) -> Iterator[None]:
-    """Show every poll, back-off, pause and finish while the context lasts."""
-    logger, handler = logging.getLogger("truebit_async"), _ConsoleHandler(console)
+def log_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Say every poll, back-off, pause and finish while the context lasts."""
+    logger, handler = logging.getLogger("truebit_async"), _Handler(say)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level_before = logger.level
     logger.addHandler(handler)
@@ -24,10 +22,10 @@ def log_to(console: Console) -> Iterator[None]:
         logger.setLevel(level_before)
 
 
-class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
+class _Handler(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
-        self._console = console
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(self.format(record), highlight=False, markup=False, soft_wrap=True)
+        self._say(self.format(record))

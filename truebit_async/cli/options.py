@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from truebit_async._transport import check_base_url
 from truebit_async._version import __version__
 from truebit_async.cli.api_key import read_api_key
 from truebit_async.cli.duration import FORMS, parse_duration
@@ -29,6 +30,14 @@ def _duration(text: str) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
+def _base_url(text: str) -> str:
+    try:
+        check_base_url(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
 def _api_key(path: str) -> str:
     try:
         return read_api_key(path)
@@ -45,12 +54,14 @@ ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="An execution ID.
 
 ExecutionIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Execution IDs.", show_default=False)]
 
-Source = Annotated[
-    str | None,
+Sources = Annotated[
+    list[str] | None,
     typer.Option(
         "--from",
         metavar="FILE",
-        help="Read IDs from a file, or from stdin as they come if it is `-`: one per line, plain or as JSON.",
+        help="Read IDs from a file, or from stdin as they come if it is `-`: one per line, plain or as JSON. "
+        "May be given several times.",
+        show_default=False,
         rich_help_panel=_INPUT,
     ),
 ]
@@ -90,12 +101,24 @@ Deadline = Annotated[
     ),
 ]
 
+NotFoundGrace = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=_duration,
+        help="How long a 404 still counts as not there yet, for IDs that were submitted just now. Default: not at all.",
+        show_default=False,
+    ),
+]
+
 BaseUrl = Annotated[
     str | None,
     typer.Option(
         "--base-url",
         metavar="URL",
-        help="Where it is. Default: `TRUEBIT_BASE_URL`, else https://run.truebit.network.",
+        envvar="TRUEBIT_BASE_URL",
+        parser=_base_url,
+        help="Where it is. Default: https://run.truebit.network.",
         rich_help_panel=_DISPATCHER,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 
@@ -32,6 +33,12 @@ def print_out(text: str) -> None:
 def say(message: str) -> None:
     """Print a message to stderr."""
     print(message, file=sys.stderr)
+
+
+def stdout_is_a_pipe() -> bool:
+    """Return whether another program reads stdout; what it writes may show on the same terminal as stderr."""
+    mode = os.fstat(1).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def open_what_is_closed() -> None:

@@ -5,6 +5,8 @@ It is a listener of the session and learns all it shows from events.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from types import TracebackType
 from typing import Self
@@ -44,24 +46,28 @@ class BatchProgress:
         self._request_rate, self._finish_rate = Rate(_WINDOW), Rate(_WINDOW)
         self._last_line = time.monotonic()
         self._live: Live | None = None
+        self._is_drawn = False
+        self._next_frame: asyncio.TimerHandle | None = None
         if live:
             self._live = Live(
-                get_renderable=self._render,
                 console=console,
-                refresh_per_second=FRAMES_PER_SECOND,
+                auto_refresh=False,  # frames come from the event loop, so that none falls into the middle of a result
                 transient=True,
-                redirect_stdout=False,  # results go to the real stdout, which may be a pipe
+                redirect_stdout=False,  # results go to the real stdout, which may be a file
                 redirect_stderr=False,
             )
 
     def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
+            self._draw(self._live)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._next_frame is not None:
+            self._next_frame.cancel()
         if self._live is not None:
             self._live.stop()
 
@@ -76,20 +82,30 @@ class BatchProgress:
 
     def say(self, line: str) -> None:
         """Print a line to the console; a live display makes way for it."""
+        self._make_way()
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def print_result(self, line: str) -> None:
-        """Print a line to stdout; a live display makes way for it, since both may be the same terminal.
+        """Print a line to stdout; a live display makes way for it if that is a terminal, perhaps the same.
 
         Raises:
             OutputError: it could not be written, for example because the disk is full.
             BrokenPipeError: nobody reads it any more.
         """
-        if self._live is not None:
-            self._live.stop()
+        if sys.stdout.isatty():
+            self._make_way()
         print_out(line)
-        if self._live is not None:
-            self._live.start()
+
+    def _draw(self, live: Live) -> None:
+        live.update(self._render(), refresh=True)
+        self._is_drawn = True
+        self._next_frame = asyncio.get_running_loop().call_later(1 / FRAMES_PER_SECOND, self._draw, live)
+
+    def _make_way(self) -> None:
+        """Leave an empty line of the display, until the next frame."""
+        if self._live is not None and self._is_drawn:
+            self._live.update("", refresh=True)
+            self._is_drawn = False
 
     def _done(self) -> str:
         verdicts = self.tally.verdicts

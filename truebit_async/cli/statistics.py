@@ -10,13 +10,15 @@ _SHORTEST = 1e-3  # seconds
 
 
 class Durations:
-    """Quantiles of durations, from a histogram whose buckets grow geometrically."""
+    """Quantiles of durations, within 1 %, from a histogram whose buckets grow geometrically."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
+        self._longest = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one more duration."""
+        self._longest = max(self._longest, seconds)
         self._buckets[round(math.log(max(seconds, _SHORTEST)) / _STEP)] += 1
 
     def quantile(self, fraction: float) -> float | None:
@@ -25,7 +27,7 @@ class Durations:
         for bucket in sorted(self._buckets):
             left -= self._buckets[bucket]
             if left <= 0:
-                return math.exp(bucket * _STEP)
+                return min(math.exp(bucket * _STEP), self._longest)
         return None
 
 

@@ -61,6 +61,11 @@ class Tally:
         return self.verdicts.total()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there was neither an ID nor a malformed line so far."""
+        return not (self.total or self.skipped or self.malformed)
+
+    @property
     def headline(self) -> str:
         """How many of how many have finished, in words."""
         if self.is_total_known:
@@ -77,11 +82,17 @@ class Tally:
         table = Table()
         table.add_column("verdict")
         table.add_column("executions", justify="right")
-        for verdict in Verdict:
-            if self.verdicts[verdict]:
-                table.add_row(verdict, str(self.verdicts[verdict]))
-        costs = ", ".join([f"{self.requests} requests in {self._elapsed():.1f} s", *self.times()])
-        return Group(Text(self.headline), table, Text(costs))  # title and caption would be as narrow as the table
+        for name, count in [
+            *((verdict, self.verdicts[verdict]) for verdict in Verdict),
+            ("skipped (answer on file)", self.skipped),
+            ("malformed lines", self.malformed),
+        ]:
+            if count:
+                table.add_row(name, str(count))
+        requests = "1 request" if self.requests == 1 else f"{self.requests} requests"
+        costs = ", ".join([f"{requests} in {self._elapsed():.1f} s", *self.times()])
+        # Title and caption of the table would be as narrow as it is.
+        return Group(Text(self.headline), *([table] if table.row_count else []), Text(costs))
 
     def as_json(self, exit_code: ExitCode) -> str:
         """Return the summary for programs, on one line. Every field is always there.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 
 from truebit_async.checkpoint import Checkpoint, Record, outcome_as_json
-from truebit_async.cli.ids import InputError
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.results import ExitCode, Verdict, exit_code
 from truebit_async.cli.tally import Tally
@@ -29,10 +28,8 @@ async def run_wait(
         checkpoint: where the lines go; what is final in it is not asked for again. None prints them.
 
     Returns:
-        The exit code, to which final records of the checkpoint and malformed lines count as well.
-
-    Raises:
-        InputError: there was not one ID, nor a malformed one.
+        The exit code, to which final records of the checkpoint and malformed lines count as well; USAGE if there was
+        not one ID, nor a malformed one.
     """
     intake = _Intake(progress.tally, {} if checkpoint is None else checkpoint.final)
     async with session:
@@ -74,9 +71,8 @@ class _Intake:
     def exit_code(self) -> ExitCode:
         if self._tally.malformed:
             return ExitCode.NO_ANSWER
-        if not self._seen:
-            msg = "there was no execution ID to wait for"
-            raise InputError(msg)
+        if self._tally.is_empty:
+            return ExitCode.USAGE
         return exit_code(self.verdicts)
 
     async def _stream(self, execution_ids: AsyncIterable[str]) -> AsyncIterator[str]:
