@@ -29,6 +29,7 @@ from truebit_async import (
     TruebitSession,
     errors,
 )
+from truebit_async._wait import Wait
 
 pytestmark = pytest.mark.virtual_time
 
@@ -267,6 +268,19 @@ async def test_a_listener_may_change_the_context_of_a_wait() -> None:
         *[("y", "batch, wait y")] * 2,
         *[("z", "batch, wait z")] * 2,
     ]
+
+
+async def test_a_listener_that_changes_no_context_costs_none() -> None:
+    async with on(FakeDispatcher(latency=1.0), listener=lambda _: None) as session:
+        outcomes = session.wait_for_verifications(str(number) for number in range(10))
+        reader = asyncio.ensure_future(anext(outcomes))
+        await asyncio.sleep(0.5)
+        contexts = {id(wait.context) for wait in session._poller._waits.values() if isinstance(wait, Wait)}
+        assert len(session._poller._waits) == 10
+        assert len(contexts) == 1
+        reader.cancel()
+        await asyncio.wait([reader])
+        await outcomes.aclose()
 
 
 async def test_what_a_request_sets_is_not_for_the_next() -> None:

@@ -11,17 +11,16 @@ import tenacity
 from tenacity import RetryCallState, wait_chain, wait_exponential, wait_fixed, wait_incrementing
 
 from truebit_async import Execution, Outcome, PollPolicy, VerificationStatus, errors
-from truebit_async._wait import Wait
+from truebit_async._wait import SingleRequest, Wait
 
 RUNNING = Execution("id", VerificationStatus.RUNNING)
 
 
 def begin(*, shared: bool = True, **budgets: Any) -> Wait:
     budgets.setdefault("wait", wait_fixed(1))
-    key = "id" if shared else object()
-    return Wait(
+    kind = Wait if shared else SingleRequest
+    return kind(
         "id",
-        key,
         PollPolicy(**budgets),
         started=100.0,
         sequence=0,

@@ -26,7 +26,7 @@ from collections.abc import Callable, Coroutine, Hashable
 
 from truebit_async._pacing import Pacer
 from truebit_async._timetable import Timetable
-from truebit_async._wait import OnEnd, PollResult, Wait
+from truebit_async._wait import OnEnd, PollResult, SingleRequest, Wait
 from truebit_async.errors import ApiError, InvalidExecutionIdError, SessionClosedError, TransportError, TruebitError
 from truebit_async.events import (
     Announcer,
@@ -136,18 +136,19 @@ class Poller:
             execution_id: a checked execution ID.
             policy: the budgets.
             on_end: called once when the wait ends; never after it was discarded.
-            context: what its requests are made in. A listener that may change it gets a copy of its own.
+            context: what its requests are made in, with what a listener sets in a copy of it.
             shared: whether to share the polls of other waits for this execution. What is not shared is a single
                 request: its first result ends it.
         """
         now, number = self.now(), next(_sequence)
-        key = execution_id if shared else object()
         if shared and self._announcer.has_audience:
-            context = context.copy()
-            context.run(self._announcer.tell, Started(execution_id, number))
-        wait = Wait(execution_id, key, policy, now, number, on_end, context, due=now)
-        peers = self._waits_for(key)
-        self._share(key, [*peers, wait])
+            changed = context.copy()
+            changed.run(self._announcer.tell, Started(execution_id, number))
+            context = context if changed == context else changed  # one more for each wait would cost 80 bytes
+        kind = Wait if shared else SingleRequest
+        wait = kind(execution_id, policy, now, number, on_end, context, due=now)
+        peers = self._waits_for(wait.key)
+        self._share(wait.key, [*peers, wait])
         if self._is_closed:
             self._end(wait, wait.fail(SessionClosedError(execution_id), now))
             return wait

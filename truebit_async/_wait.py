@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Callable, Hashable
 from contextvars import Context
+from typing import ClassVar
 
 import attrs
 from tenacity import AsyncRetrying, Future, RetryCallState
@@ -35,7 +36,6 @@ class Wait:
 
     Attributes:
         execution_id: the execution.
-        key: waits with the same key share their polls. It is the execution ID, but for a single request.
         policy: the budgets.
         started: when the wait began.
         sequence: its number, in order of arrival, which breaks ties between equal times.
@@ -50,7 +50,6 @@ class Wait:
     """
 
     execution_id: str
-    key: Hashable
     policy: PollPolicy
     started: float
     sequence: int
@@ -68,10 +67,12 @@ class Wait:
         """Whether it has ended or its caller has left."""
         return self.on_end is _nobody
 
+    is_single_request: ClassVar[bool] = False
+
     @property
-    def is_single_request(self) -> bool:
-        """Whether the first result ends it, whatever it is."""
-        return self.key is not self.execution_id
+    def key(self) -> Hashable:
+        """What waits that share their polls have in common."""
+        return self.execution_id
 
     @property
     def deadline(self) -> float:
@@ -150,6 +151,18 @@ class Wait:
             "(PollPolicy.max_consecutive_errors)."
         )
         return True
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class SingleRequest(Wait):
+    """A wait that its first result ends, whatever it is. It shares nothing with others."""
+
+    is_single_request: ClassVar[bool] = True
+
+    @property
+    def key(self) -> Hashable:
+        """Itself."""
+        return self
 
 
 _NEVER_SEEN = AsyncRetrying()
