@@ -215,7 +215,7 @@ def _session(
         try:
             session = TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
         except ValueError as error:  # what options say was checked before
-            End(ExitCode.USAGE, f"TRUEBIT_API_KEY: {error}").exit()
+            End(ExitCode.USAGE, f"in the environment: {error}").exit()
     for warning in caught:
         say(f"truebit-async: warning: {warning.message}")
     return session
