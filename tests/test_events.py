@@ -283,6 +283,25 @@ async def test_a_listener_that_changes_no_context_costs_none() -> None:
         await outcomes.aclose()
 
 
+async def test_a_variable_that_cannot_be_compared_harms_nothing() -> None:
+    class Incomparable(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise ZeroDivisionError
+
+    def listener(event: PollEvent) -> None:
+        if isinstance(event, Started):
+            caller.set(Incomparable("the listener"))
+
+    witness = Witness()
+    caller.set(Incomparable("batch"))
+    async with on(witness, listener=listener) as session:
+        await session.wait_for_verification("id")
+    assert [str.__str__(who) for _, who in witness.requests] == ["the listener"] * 2
+
+
 async def test_what_a_request_sets_is_not_for_the_next() -> None:
     witness = Witness()
 
