@@ -1,7 +1,7 @@
-"""The pytest plugin of truebit_async: fixtures for the tests of code that waits for executions.
+"""The pytest plugin of truebit_async: fixtures for tests of code that waits for executions.
 
-It stands beside the package and not in it, because pytest imports it at every start, also where nobody uses it, and
-importing the package would bring aiohttp along.
+This module is not part of the package, because pytest imports it at every start, even if no test uses it. Importing a
+module of the package would import aiohttp too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 try:
     from pytest_asyncio import fixture
-except ModuleNotFoundError:  # then it is the business of whatever else runs async tests, such as anyio
+except ModuleNotFoundError:  # another plugin, such as anyio, runs async tests and fixtures
     fixture = pytest.fixture  # type: ignore[assignment]
 
 
@@ -25,10 +25,10 @@ except ModuleNotFoundError:  # then it is the business of whatever else runs asy
 async def truebit_simulator(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
     """A `truebit_async.testing.Simulator` that runs in the event loop of the test.
 
-    While it does, ``TRUEBIT_BASE_URL`` points to it, and ``TRUEBIT_API_KEY`` is ``test-key``: a ``TruebitSession()``
-    that the code under test makes talks to it, and never to a real dispatcher with a real key.
+    During the test, ``TRUEBIT_BASE_URL`` is its URL and ``TRUEBIT_API_KEY`` is ``test-key``. If the code under test
+    creates a ``TruebitSession()``, that session uses the Simulator, and not a real dispatcher or a real key.
     """
-    from truebit_async.testing import Simulator  # noqa: PLC0415  # only where it is used
+    from truebit_async.testing import Simulator  # noqa: PLC0415  # see the docstring of this module
 
     async with Simulator() as simulator:
         monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
@@ -38,12 +38,12 @@ async def truebit_simulator(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Si
 
 @fixture
 async def truebit_session(truebit_simulator: Simulator) -> AsyncIterator[TruebitSession]:
-    """A `truebit_async.TruebitSession` that talks to ``truebit_simulator``.
+    """A `truebit_async.TruebitSession` for ``truebit_simulator``.
 
-    Its first polls follow each other within milliseconds, so that tests are quick, and its later ones up to 10 s apart,
-    so that on virtual time a wait of an hour takes no more requests than it would in earnest.
+    The first polls are milliseconds apart, so that tests are fast. The gaps grow to 10 s, so that a wait of an hour on
+    virtual time makes as few requests as in production.
     """
-    from tenacity import wait_exponential  # noqa: PLC0415  # as above
+    from tenacity import wait_exponential  # noqa: PLC0415  # likewise
 
     from truebit_async import PollPolicy, TruebitSession  # noqa: PLC0415
 

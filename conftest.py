@@ -1,5 +1,5 @@
-"""Every snippet of README.md and docs/ is a test; tests/snippets.py runs them."""
+"""Every snippet of README.md and docs/ is a test; tests/docs/snippets.py runs them."""
 
-from snippets import SNIPPETS
+from tests.docs.snippets import SNIPPETS
 
 pytest_collect_file = SNIPPETS.pytest()

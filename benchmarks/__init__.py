@@ -1,1 +1,1 @@
-"""What truebit_async costs, side by side with the ways in which one would do without it: ``python -m benchmarks``."""
+"""Benchmarks of truebit_async and of code that does the same without it. Run them with ``python -m benchmarks``."""

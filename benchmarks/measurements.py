@@ -1,10 +1,9 @@
-"""What is measured. Each function runs in a fresh process and returns plain numbers."""
+"""The measurements. Each function runs in a new process and returns numbers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import gc
 import os
 import statistics
@@ -17,10 +16,10 @@ from typing import Any
 import aiohttp
 from tenacity import wait_fixed, wait_random
 
-from benchmarks.contestants import (
+from benchmarks.clients import (
     IN_FLIGHT,
-    Ask,
-    Contestant,
+    Client,
+    GetStatus,
     batch_policy,
     gather_tenacity_batch,
     plain_aiohttp,
@@ -30,77 +29,83 @@ from benchmarks.contestants import (
     truebit_batch,
 )
 from benchmarks.server import LOG_PATH
-from truebit_async import Polled, PollEvent, PollPolicy, TruebitSession, VerificationTimeoutError, _wire
-from truebit_async._pacing import Pacer
-from truebit_async._poller import Poller
-from truebit_async.events import Announcer
+from truebit_async import Polled, PollEvent, PollPolicy, TruebitSession, VerificationTimeoutError
+from truebit_async._protocol import body
+from truebit_async._scheduler.pacer import Pacer
+from truebit_async._scheduler.poller import Poller
+from truebit_async._scheduler.source import Source
+from truebit_async._scheduler.waiter import WaiterGroup
+from truebit_async.events import Emitter
 from truebit_async.models import Execution, VerificationStatus
 from truebit_async.testing import VirtualTimeLoop
 
 Numbers = dict[str, float]
 
 
-async def _in_flight(count: int, ask: Ask) -> int:
+async def _send_concurrently(count: int, get_status: GetStatus) -> int:
     ids = iter([f"done-{number}" for number in range(count)])
 
     async def worker() -> None:
         for execution_id in ids:
-            await ask(execution_id)
+            await get_status(execution_id)
 
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     return count
 
 
 def single_requests(url: str, rounds: int, *, speed: bool) -> Numbers:
-    """CPU per GET, microseconds; the contestants take turns in one process, 64 requests in flight.
+    """Measure CPU time per GET in microseconds. The clients alternate in one process, with 64 requests in flight.
 
-    The ratio of ours to plain aiohttp is taken within each round, because a machine changes its mood between them.
+    Each round yields one ratio of truebit_async to plain aiohttp, because the speed of a machine varies between rounds.
     """
 
     async def run() -> Numbers:
-        turns: dict[str, tuple[Contestant, int]] = {
+        clients: dict[str, tuple[Client, int]] = {
             "plain aiohttp": (plain_aiohttp, 320),
             "truebit_async": (truebit, 320),
         }
         if not speed:
-            turns["plain httpx"] = (plain_httpx, 64)  # fewer, because it takes so long
+            clients["plain httpx"] = (plain_httpx, 64)  # fewer, because it is slow
         async with contextlib.AsyncExitStack() as stack:
-            asks = {name: await stack.enter_async_context(enter(url)) for name, (enter, _) in turns.items()}
-            costs: dict[str, list[float]] = {name: [] for name in asks}
+            status_functions = {
+                name: await stack.enter_async_context(enter(url)) for name, (enter, _) in clients.items()
+            }
+            costs: dict[str, list[float]] = {name: [] for name in status_functions}
             for number in range(rounds + 1):
-                for name in list(asks)[:: 1 if number % 2 else -1]:
-                    cost = await timed(_in_flight(turns[name][1], asks[name]))
+                for name in list(status_functions)[:: 1 if number % 2 else -1]:
+                    cost = await timed(_send_concurrently(clients[name][1], status_functions[name]))
                     if number:  # the first round warms up
                         costs[name].append(cost.cpu_per_request)
         ratios = [ours / plain for ours, plain in zip(costs["truebit_async"], costs["plain aiohttp"], strict=True)]
         return {"ratio": statistics.median(ratios)} | {name: statistics.median(cost) for name, cost in costs.items()}
 
     if not speed:
-        _do_without_orjson()
+        _disable_orjson()
         return asyncio.run(run())
     import uvloop  # noqa: PLC0415  # only here
 
     return uvloop.run(run())
 
 
-def _do_without_orjson() -> None:
-    vars(_wire)["orjson"] = None
+def _disable_orjson() -> None:
+    vars(body)["orjson"] = None
 
 
 def batch(url: str, kind: str, count: int, shortest: float, spread: float) -> Numbers:
-    """CPU per poll, microseconds, of a batch whose executions run for between ``shortest`` and so much more seconds.
+    """Measure CPU time per poll of a batch, in microseconds.
 
-    The plain loop is measured right before and right after it: over a minute, a machine changes its mood.
+    The executions run for ``shortest`` to ``shortest + spread`` seconds. Plain GETs are measured directly before and
+    after the batch, because the speed of a machine varies over time.
     """
-    _do_without_orjson()
+    _disable_orjson()
     ids = [f"run-{shortest + spread * (number * 7919 % count) / count:.3f}-{kind}-{number}" for number in range(count)]
     run = {"truebit_async": truebit_batch, "gather": gather_tenacity_batch}[kind]
 
     async def measure() -> Numbers:
-        async with plain_aiohttp(url) as ask:
-            before = await timed(_in_flight(count // 4, ask))
+        async with plain_aiohttp(url) as get_status:
+            before = await timed(_send_concurrently(count // 4, get_status))
             cost = await timed(run(url, ids, batch_policy(shortest / 5, shortest / 5 * 9.5)))
-            after = await timed(_in_flight(count // 4, ask))
+            after = await timed(_send_concurrently(count // 4, get_status))
         plain = (before.cpu_per_request + after.cpu_per_request) / 2
         return {"cpu per poll": cost.cpu_per_request, "plain cpu per GET": plain}
 
@@ -108,7 +113,7 @@ def batch(url: str, kind: str, count: int, shortest: float, spread: float) -> Nu
 
 
 def memory(url: str, kind: str, count: int) -> Numbers:
-    """Bytes of resident memory per pending ID, beyond the ID strings, once each was polled for the first time."""
+    """Measure resident memory per pending ID in bytes, without the ID strings, after the first poll of each ID."""
     polled = 0
 
     def listener(event: PollEvent) -> None:
@@ -119,8 +124,8 @@ def memory(url: str, kind: str, count: int) -> Numbers:
         ids = [f"run-9999-{number}" for number in range(count)]
         policy = PollPolicy(wait=wait_fixed(1000) + wait_random(0, 1000), deadline=3600)
         pending: asyncio.Future[Any]
-        async with TruebitSession(url, max_concurrency=IN_FLIGHT, listener=listener) as session:
-            await _in_flight(500, session.get_execution_status)
+        async with TruebitSession(url, max_concurrency=IN_FLIGHT, listeners=[listener]) as session:
+            await _send_concurrently(500, session.get_execution_status)
             before = _resident()
             if kind == "truebit_async":
                 target = polled + count
@@ -128,7 +133,7 @@ def memory(url: str, kind: str, count: int) -> Numbers:
                 while polled < target:
                     await asyncio.sleep(0.05)
             else:
-                await _drain(url)
+                await _reset_arrivals(url)
                 pending = asyncio.ensure_future(gather_tenacity_batch(url, ids, policy))
                 while await _arrivals(url) < count:
                     await asyncio.sleep(0.5)
@@ -146,43 +151,44 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-_seen = 0
+_arrived = 0
 
 
-async def _drain(url: str) -> None:
-    global _seen  # noqa: PLW0603
+async def _reset_arrivals(url: str) -> None:
+    global _arrived  # noqa: PLW0603
     async with aiohttp.ClientSession() as http:
         await (await http.get(url + LOG_PATH)).json()
-    _seen = 0
+    _arrived = 0
 
 
 async def _arrivals(url: str) -> int:
-    global _seen  # noqa: PLW0603
+    global _arrived  # noqa: PLW0603
     async with aiohttp.ClientSession() as http:
-        _seen += len(await (await http.get(url + LOG_PATH)).json())
-    return _seen
+        _arrived += len(await (await http.get(url + LOG_PATH)).json())
+    return _arrived
 
 
 def scheduler(_: str, pending: int, polls: int) -> Numbers:
-    """CPU per poll of the scheduler alone, microseconds: virtual time, no sockets, so many IDs pending."""
+    """Measure CPU time per poll of the scheduler alone, in microseconds, on virtual time and without sockets."""
 
     async def run() -> float:
         done = 0
 
-        async def fetch(execution_id: str, request_timeout: float) -> Execution:
+        async def fetch(execution_id: str, request_timeout: float, *, on_new_connection: bool) -> Execution:
             nonlocal done
             done += 1
             return Execution(execution_id, VerificationStatus.RUNNING)
 
-        poller = Poller(fetch, Pacer(IN_FLIGHT, None), Announcer(None))
+        poller = Poller(Pacer(IN_FLIGHT, None), Emitter())
         policy = PollPolicy(wait=wait_random(50, 150), deadline=None)
-        context = contextvars.copy_context()
+        source = Source("function", fetch, lambda execution: not execution.is_running)
+        group = WaiterGroup(source, policy, lambda *_: None)
         for number in range(pending):
-            poller.start(str(number), policy, lambda *_: None, context)
-        while done < pending:  # the first poll of each
+            poller.start(group, str(number))
+        while done < pending:  # until each ID has been polled once
             await asyncio.sleep(1)
         gc.collect()
-        gc.freeze()  # as a program with so many objects would
+        gc.freeze()  # as recommended for a program with many long-lived objects
         already, cpu = done, time.process_time()
         while done < already + polls:
             await asyncio.sleep(0.01 if pending > polls else 1)
@@ -193,9 +199,9 @@ def scheduler(_: str, pending: int, polls: int) -> Numbers:
 
 
 def rate(url: str, max_rate: float, seconds: float) -> Numbers:
-    """How well ``max_rate`` is kept under saturation: requests in the fullest second and on average, of the cap.
+    """Measure how well ``max_rate`` is kept under saturation: fullest second and average, as fractions of the cap.
 
-    Requests are counted when they start, as the pacer sees them; the network may bunch them on their way.
+    Requests are counted when the pacer starts them, because the network may bunch them.
     """
 
     async def run() -> Numbers:
@@ -223,7 +229,7 @@ def rate(url: str, max_rate: float, seconds: float) -> Numbers:
 
 
 def overrun(url: str, waits: int, deadline: float) -> Numbers:
-    """Milliseconds by which waits on a server that hangs outlive their deadline: the worst of them."""
+    """Measure by how many milliseconds waits on a server that hangs exceed their deadline; return the maximum."""
 
     async def run() -> float:
         async with TruebitSession(url) as session:
@@ -243,12 +249,12 @@ def overrun(url: str, waits: int, deadline: float) -> Numbers:
 
 
 def single_flight(url: str, waiters: int) -> Numbers:
-    """Requests that so many waits for one execution cause, of those that one wait would cause."""
+    """Count the requests of concurrent waits for one execution."""
 
     async def run() -> Numbers:
         polls: list[PollEvent] = []
         policy = PollPolicy(wait=wait_fixed(0.2))
-        async with TruebitSession(url, policy=policy, listener=polls.append) as session:
+        async with TruebitSession(url, policy=policy, listeners=[polls.append]) as session:
             await asyncio.gather(*(session.wait_for_verification("run-1-shared") for _ in range(waiters)))
         return {"requests": sum(isinstance(event, Polled) for event in polls)}
 
@@ -256,15 +262,15 @@ def single_flight(url: str, waiters: int) -> Numbers:
 
 
 def import_time(_: str, rounds: int) -> Numbers:
-    """Seconds to import this package and what it is built on; the best of fresh interpreters, taken in turns."""
-    statements = {"truebit_async": "truebit_async", "what it is built on": "aiohttp, tenacity, attrs, cattrs"}
+    """Measure the time to import this package, and only its dependencies, in seconds; return the minimum of each."""
+    statements = {"truebit_async": "truebit_async", "its dependencies": "aiohttp, tenacity, attrs, cattrs"}
     times: dict[str, list[float]] = {name: [] for name in statements}
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # as installed packages are, all of it is compiled
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # allow bytecode files, as installed packages have them
     for number in range(rounds + 1):
         for name, modules in statements.items():
             script = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
             command = [sys.executable, "-c", script]
             ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
-            if number:  # the first round compiles
+            if number:  # the first round writes bytecode files
                 times[name].append(float(ran.stdout))
     return {name: min(seconds) for name, seconds in times.items()}

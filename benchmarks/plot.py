@@ -1,4 +1,4 @@
-"""The picture of a report."""
+"""Draw the plot of a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLORS = {True: "#2a7fb8", False: "#999999"}
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Draw CPU per request and memory per pending ID, ours beside the others', as SVG."""
+    """Draw CPU time per request and memory per pending ID as an SVG, for truebit_async and for the alternatives."""
     mpl.rcParams.update({"svg.hashsalt": "truebit_async", "font.size": 10, "text.color": GREY})
     values = {row["what"]: row["value"] for row in report["rows"]}
     cpu = [(what, value) for what, value in values.items() if what.startswith("CPU per")]

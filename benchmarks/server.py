@@ -1,7 +1,7 @@
-"""A status server that costs as little as one in Python can: raw asyncio, no HTTP library, a process of its own.
+"""A fast status server: an asyncio protocol without an HTTP library, in a separate process.
 
-An ID says what becomes of it: ``done-*`` is verified at once, ``run-SECONDS-*`` runs for so long from its first poll,
-``hang-*`` is never answered.
+The ID selects the behaviour: ``done-*`` is verified at once, ``run-SECONDS-*`` runs for that long after its first poll,
+and a request for ``hang-*`` is never answered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 _PREFIX = b"/task/function/execution-status/"
 LOG_PATH = "/log"
-"""Returns the times of arrival since it was last asked for."""
+"""This path returns the arrival times of requests since it was last requested."""
 
 
 def _reply(body: bytes) -> bytes:
@@ -81,13 +81,13 @@ def _run(parent: Connection) -> None:
 
 @contextlib.contextmanager
 def status_server() -> Iterator[str]:
-    """Run the server while the context lasts; yield its base URL."""
+    """Run the server inside the ``with`` block; yield its base URL."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_run, args=(there,), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_run, args=(child_end,), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{here.recv()}"
+        yield f"http://127.0.0.1:{parent_end.recv()}"
     finally:
-        here.send(None)
+        parent_end.send(None)
         process.join(5)

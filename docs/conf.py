@@ -35,7 +35,7 @@ suppress_warnings = ["ref.any"]  # the default role also marks names of other pa
 
 
 def write_command_reference(app: Sphinx) -> None:
-    """Let Typer write down the commands and options that there are, for the page of the command."""
+    """Generate the reference of the commands and options with Typer."""
     target = Path(app.srcdir, "_generated", "command.md")
     target.parent.mkdir(exist_ok=True)
     module = "truebit_async.cli.app"
@@ -55,5 +55,5 @@ def write_command_reference(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the event handlers. Sphinx calls this."""
     app.connect("builder-inited", write_command_reference)

@@ -8,11 +8,9 @@ Run it from a checkout with the extra `examples`, for instance against a simulat
     curl --no-buffer http://127.0.0.1:8000/executions/success-18/progress
 """
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
-from itertools import chain
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Query, Request
@@ -20,12 +18,22 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 import truebit_async as truebit
-from truebit_async import BackedOff, Paused, Polled, PollEvent, PollPolicy, TruebitError, TruebitSession
+from truebit_async import (
+    BackedOff,
+    Execution,
+    Finished,
+    Outcome,
+    Paused,
+    Polled,
+    PollEvent,
+    PollPolicy,
+    TruebitError,
+    TruebitSession,
+)
 
 POLICY = PollPolicy(not_found_grace=2)  # a client may ask a moment before the dispatcher knows the execution
-BACKLOG = 32  # messages that a slow client may lag behind
 
-STATUSES: dict[type[TruebitError], HTTPStatus] = {  # of an error, the most specific class counts
+STATUSES: dict[type[TruebitError], HTTPStatus] = {  # the most specific class of an error counts
     truebit.InvalidExecutionIdError: HTTPStatus.BAD_REQUEST,
     truebit.ExecutionNotFoundError: HTTPStatus.NOT_FOUND,
     truebit.IndeterminateError: HTTPStatus.CONFLICT,  # the nodes disagree
@@ -35,50 +43,14 @@ STATUSES: dict[type[TruebitError], HTTPStatus] = {  # of an error, the most spec
     truebit.SessionClosedError: HTTPStatus.SERVICE_UNAVAILABLE,  # the service is being stopped
     truebit.RequestTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     truebit.VerificationTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
-    TruebitError: HTTPStatus.BAD_GATEWAY,  # whatever else may be wrong with the dispatcher, or on the way to it
+    TruebitError: HTTPStatus.BAD_GATEWAY,  # any other failure of the dispatcher or the network
 }
-
-
-class Follower:
-    """A client that follows an execution, and what it has yet to be sent."""
-
-    def __init__(self) -> None:
-        self.messages: asyncio.Queue[ServerSentEvent] = asyncio.Queue(BACKLOG)
-        self._latest = ""
-
-    def tell(self, name: str, **data: object) -> None:
-        """Queue a message; the oldest one makes room for it, so that a slow client holds nobody up."""
-        if name == self._latest == "BackedOff":
-            return  # every wait for the execution tells of its own, and they all share the next poll
-        self._latest = name
-        if self.messages.full():
-            self.messages.get_nowait()
-        self.messages.put_nowait(ServerSentEvent(event=name, data=data))
-
-
-followers: dict[str, set[Follower]] = {}  # by execution ID
-
-
-def fan_out(event: PollEvent) -> None:
-    """Pass an event on to those it is for. A session has one listener, and this is it."""
-    group = followers.get(event.execution_id, ())
-    match event:
-        case Polled(seconds=seconds, execution=execution, error=error):
-            status = None if execution is None else execution.verification_status
-            for follower in group:
-                follower.tell("Polled", seconds=seconds, status=status, error=None if error is None else str(error))
-        case BackedOff(seconds=seconds, polls=polls):
-            for follower in group:
-                follower.tell("BackedOff", seconds=seconds, polls=polls)
-        case Paused(seconds=seconds):  # one execution brought it about, and all of them pause
-            for follower in chain(*followers.values()):
-                follower.tell("Paused", seconds=seconds)
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold one session for as long as the service runs."""
-    async with TruebitSession(policy=POLICY, listener=fan_out) as app.state.session:
+    async with TruebitSession(policy=POLICY) as app.state.session:
         yield
 
 
@@ -89,55 +61,58 @@ def get_session(request: Request) -> TruebitSession:
 
 
 Session = Annotated[TruebitSession, Depends(get_session)]
-Deadline = Annotated[float, Query(gt=0, le=300, description="Seconds to wait for the verdict.")]
+Deadline = Annotated[float, Query(gt=0, le=300, description="Seconds to wait for the result.")]
 app = FastAPI(title="Verified executions", lifespan=lifespan)
 
 
 def status_of(error: TruebitError) -> HTTPStatus:
     """Return the HTTP status that fits an error."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    return next(STATUSES[base] for base in type(error).__mro__ if base in STATUSES)
 
 
 @app.exception_handler(TruebitError)
 async def answer_with_error(_: Request, error: TruebitError) -> JSONResponse:
-    """Answer whatever ended otherwise than with a verified output."""
+    """Answer a request that has no verified output."""
     return JSONResponse({"detail": str(error)}, status_of(error))
 
 
 @app.get("/executions/{execution_id}", responses={status: {} for status in STATUSES.values()})
 async def get_output(execution_id: str, session: Session, deadline: Deadline = 30) -> dict[str, str]:
-    """Answer once the execution is verified. The deadline also bounds what a client that has left costs."""
+    """Answer once the execution is verified. The deadline also ends the wait of a client that has disconnected."""
     execution = await session.wait_for_verification(execution_id, deadline=deadline)
-    return {"execution_id": execution_id, "output": execution.output}  # where there is none, `output` raises why
+    return {"execution_id": execution_id, "output": execution.output}  # `output` raises if there is none
 
 
-async def follow(execution_id: str, session: Session, deadline: Deadline = 300) -> AsyncIterator[Follower]:
-    """Follow an execution for as long as the request lasts: however that ends, FastAPI lets this one end, too."""
-    follower = Follower()
-
-    async def wait() -> None:
-        try:
-            execution = await session.wait_for_verification(execution_id, deadline=deadline)
-            follower.tell("end", status=HTTPStatus.OK, output=execution.output)
-        except TruebitError as error:
-            follower.tell("end", status=status_of(error), detail=str(error))
-
-    followers.setdefault(execution_id, set()).add(follower)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(wait())
-            yield follower
-            waiting.cancel()
-    finally:
-        followers[execution_id].remove(follower)
-        if not followers[execution_id]:
-            del followers[execution_id]
+async def watch(
+    execution_id: str, session: Session, deadline: Deadline = 300
+) -> AsyncIterator[AsyncIterator[PollEvent]]:
+    """Provide the events of a wait. FastAPI closes this generator, and so the wait, when the request ends."""
+    async with aclosing(session.watch(execution_id, deadline=deadline)) as events:
+        yield events
 
 
 @app.get("/executions/{execution_id}/progress", response_class=EventSourceResponse)
-async def stream_progress(follower: Annotated[Follower, Depends(follow)]) -> AsyncIterator[ServerSentEvent]:
-    """Stream Polled, BackedOff and Paused as they happen, and at last `end`, on which clients close the stream."""
-    message = ServerSentEvent()
-    while message.event != "end":
-        message = await follower.messages.get()
-        yield message
+async def stream_progress(
+    events: Annotated[AsyncIterator[PollEvent], Depends(watch)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream each poll, backoff and pause as it happens. The last message is `end`; clients then close the stream."""
+    async for event in events:
+        match event:
+            case Polled(seconds=seconds, execution=execution, error=error):
+                status = None if execution is None else execution.verification_status
+                detail = None if error is None else str(error)
+                yield ServerSentEvent(event="Polled", data={"seconds": seconds, "status": status, "error": detail})
+            case BackedOff(seconds=seconds, polls=polls):
+                yield ServerSentEvent(event="BackedOff", data={"seconds": seconds, "polls": polls})
+            case Paused(seconds=seconds):
+                yield ServerSentEvent(event="Paused", data={"seconds": seconds})
+            case Finished(outcome=outcome):
+                yield ServerSentEvent(event="end", data=summary(outcome))
+
+
+def summary(outcome: Outcome[Execution]) -> dict[str, object]:
+    """Return what the last message says about an outcome."""
+    try:
+        return {"status": HTTPStatus.OK, "output": outcome.output}
+    except TruebitError as error:
+        return {"status": status_of(error), "detail": str(error)}

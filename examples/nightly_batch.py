@@ -1,14 +1,14 @@
-"""A nightly batch: a CSV file in, its rows with the verified outputs out, as JSONL or Parquet.
+"""A nightly batch: read a CSV file, and write its rows with the verified outputs as JSONL or Parquet.
 
 Run it from a checkout; Parquet needs the extra `examples`::
 
     python examples/nightly_batch.py executions.csv results.parquet --max-rate 50
 
-What is finished is kept in `results.parquet.checkpoint`, so the same command goes on where a killed one stopped, and
-asks for nothing twice. Exit codes, for a scheduler:
+The file `results.parquet.checkpoint` keeps the outcomes. If the command is killed, run it again: it continues and does
+not ask again for executions that have an answer. Exit codes, for a scheduler:
 
-    0  every execution was verified and worked
-    1  something broke: see the traceback
+    0  every execution was verified and succeeded
+    1  unexpected error: see the traceback
     2  wrong usage
     3  at least one execution has no answer yet: run the same command again
     4  all have an answer, and at least one did not succeed: see the column truebit_error
@@ -22,15 +22,15 @@ import sys
 import time
 from pathlib import Path
 
-from truebit_async import CheckpointError, TruebitSession, VerificationFailedError
+from truebit_async import CheckpointError, Execution, TruebitSession, VerificationFailedError
 from truebit_async.checkpoint import Checkpoint, Record, read_checkpoint
 
 Row = dict[str, str | None]
-VERDICT = ("truebit_status", "truebit_output", "truebit_error")  # the columns that a row gains
+NEW_COLUMNS = ("truebit_status", "truebit_output", "truebit_error")  # the columns that are added to a row
 
 
 def read_csv(path: Path, id_column: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the columns and the rows of a CSV file, which must have a column for the execution IDs."""
+    """Return the columns and the rows of a CSV file. It must have a column for the execution IDs."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="")
         columns, rows = list(reader.fieldnames or ()), list(reader)
@@ -44,7 +44,7 @@ def read_csv(path: Path, id_column: str) -> tuple[list[str], list[dict[str, str]
 
 
 async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkpoint: Checkpoint) -> None:
-    """Wait for the executions that have no answer yet, and write each outcome down."""
+    """Wait for the executions that have no answer yet, and write each outcome to the checkpoint."""
     pending = [execution_id for execution_id in execution_ids if execution_id not in checkpoint.final]
     finished, shown_at = len(execution_ids) - len(pending), 0.0
     async with session:
@@ -58,8 +58,8 @@ async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkp
                 shown_at = time.monotonic()
 
 
-def verdict(record: Record) -> Row:
-    """Return what a row gains."""
+def answer(record: Record[Execution]) -> Row:
+    """Return the columns that are added to a row."""
     status = output = error = None
     if record.execution is not None:
         status = record.execution.verification_status.value
@@ -69,7 +69,7 @@ def verdict(record: Record) -> Row:
             error = str(failure)
     elif record.error is not None:
         error = record.error.message
-    return dict(zip(VERDICT, (status, output, error), strict=True))
+    return dict(zip(NEW_COLUMNS, (status, output, error), strict=True))
 
 
 def write_jsonl(path: Path, _: list[str], rows: list[Row]) -> None:
@@ -78,7 +78,7 @@ def write_jsonl(path: Path, _: list[str], rows: list[Row]) -> None:
 
 
 def write_parquet(path: Path, columns: list[str], rows: list[Row]) -> None:
-    """Write a table of strings: types that were guessed anew from each night's values would change."""
+    """Write a table of strings. Types inferred from the values could change from night to night."""
     import pyarrow as pa  # noqa: PLC0415  # large, and needed only here
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -111,9 +111,9 @@ def main() -> int:
         execution_ids = list(dict.fromkeys(row[options.column] for row in rows))
         asyncio.run(wait_for_all(session, execution_ids, checkpoint))
     records = {record.execution_id: record for record in read_checkpoint(f"{results}.checkpoint")}
-    result_rows = [{**row, **verdict(records[row[options.column]])} for row in rows]
-    part = results.with_name(f"{results.name}.part")  # whoever reads the results finds all of them, or none
-    WRITERS[results.suffix](part, list(dict.fromkeys([*columns, *VERDICT])), result_rows)
+    result_rows = [{**row, **answer(records[row[options.column]])} for row in rows]
+    part = results.with_name(f"{results.name}.part")  # readers see all results or none
+    WRITERS[results.suffix](part, list(dict.fromkeys([*columns, *NEW_COLUMNS])), result_rows)
     part.replace(results)
     if any(row["truebit_status"] is None for row in result_rows):
         return 3

@@ -1,11 +1,11 @@
-"""A consumer that runs for ever: execution IDs from a message broker in, verified results out.
+"""A consumer that runs without end: it reads execution IDs from a message broker, and prints verified results.
 
-Run it from a checkout, with a simulated dispatcher whose IDs are the messages::
+Run it from a checkout. A simulated dispatcher can provide the IDs::
 
     truebit-async simulate --port 8080 | TRUEBIT_BASE_URL=http://127.0.0.1:8080 python examples/queue_consumer.py
 
-A message is acknowledged after its outcome was passed on: a crash repeats some work and loses none. On SIGTERM and
-Ctrl-C, whatever is not acknowledged is handed back at once.
+A message is acknowledged after its outcome was printed. A crash can repeat a message but does not lose one. On SIGTERM
+and Ctrl-C, the consumer hands all unacknowledged messages back at once.
 """
 
 import asyncio
@@ -20,27 +20,27 @@ from dataclasses import dataclass
 from truebit_async import ExecutionNotFoundError, InvalidExecutionIdError, TruebitSession
 from truebit_async.checkpoint import outcome_as_json
 
-HOPELESS = ExecutionNotFoundError, InvalidExecutionIdError  # the next consumer would fare no better
+PERMANENT = ExecutionNotFoundError, InvalidExecutionIdError  # another consumer would get the same error
 
 
 @dataclass(frozen=True)
 class Message:
-    """What the broker delivers. Several messages may be about one execution."""
+    """A message of the broker. Several messages may be about the same execution."""
 
     number: int
     execution_id: str
 
 
 class Broker:
-    """Stands in for yours: each line of stdin is a message, and stderr tells what becomes of it."""
+    """A stand-in for a real broker: each line of stdin is a message, and stderr shows what happens to it."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[Message] = asyncio.Queue(maxsize=100)
         self._numbers = itertools.count(1)
-        self._unacknowledged: dict[Message, None] = {}  # a set that keeps its order
+        self._unacknowledged: dict[Message, None] = {}  # an ordered set
 
     async def deliver(self) -> None:
-        """Deliver messages as fast as they are taken, until there are no more."""
+        """Deliver messages as fast as the consumer takes them, until the end of stdin."""
         lines = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(lines)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
@@ -51,42 +51,42 @@ class Broker:
                 await self.queue.put(message)
 
     async def acknowledge(self, message: Message) -> None:
-        """Take note that a message is done with."""
+        """Acknowledge a message."""
         del self._unacknowledged[message]
         print(f"acknowledged {message}", file=sys.stderr)
 
     async def hand_back(self, message: Message) -> None:
-        """Take a message back, for another consumer or another time."""
+        """Take a message back, to deliver it again."""
         del self._unacknowledged[message]
         print(f"handed back {message}", file=sys.stderr)
 
     async def disconnect(self) -> None:
-        """Take back whatever was delivered and not settled, as brokers do."""
+        """Take back all messages that were delivered but not settled, as brokers do."""
         for message in list(self._unacknowledged):
             await self.hand_back(message)
 
 
 async def consume(broker: Broker, session: TruebitSession) -> None:
-    """Wait for whatever the broker delivers, and settle each message when its outcome is there."""
+    """Wait for the executions that the broker delivers, and settle each message when its outcome is known."""
     messages: defaultdict[str, list[Message]] = defaultdict(list)
 
     async def execution_ids() -> AsyncGenerator[str, None]:
         while True:
             message = await broker.queue.get()
             messages[message.execution_id].append(message)
-            yield message.execution_id  # if it is pending already, the outcome to come settles this message as well
+            yield message.execution_id  # if it is pending already, its outcome settles this message too
 
     async with aclosing(session.wait_for_verifications(execution_ids(), max_pending=1000)) as outcomes:
         async for outcome in outcomes:
             print(outcome_as_json(outcome), flush=True)
-            has_answer = outcome.execution is not None or isinstance(outcome.error, HOPELESS)
+            has_answer = outcome.execution is not None or isinstance(outcome.error, PERMANENT)
             settle = broker.acknowledge if has_answer else broker.hand_back
             for message in messages.pop(outcome.execution_id):
                 await settle(message)
 
 
 async def main() -> None:
-    """Consume until a signal comes."""
+    """Consume until a signal arrives."""
     broker = Broker()
     try:
         async with TruebitSession() as session, asyncio.TaskGroup() as tasks:

@@ -1,4 +1,4 @@
-"""From an execution ID to its verified output, against a simulated dispatcher. Run it as it is."""
+"""Get the verified output of one execution from a simulated dispatcher. It needs no arguments."""
 
 import asyncio
 

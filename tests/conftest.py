@@ -11,15 +11,17 @@ import aioresponses.core
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
 from hypothesis import settings
-from policies import FAST
 
+from tests.policies import FAST
 from truebit_async import TruebitSession
 from truebit_async.testing import Simulator
 from truebit_async.testing.virtual_time import VirtualTimeLoop
 
+# No deadline for one example: on a busy machine, each may be slow.
+settings.register_profile("default", max_examples=25, deadline=None)
+settings.register_profile("full", max_examples=100, deadline=None)
 settings.register_profile("scheduled", max_examples=100_000, deadline=None)
-settings.register_profile("ordinary", deadline=None)  # a busy machine is no failure
-settings.load_profile("ordinary")
+settings.load_profile("default")
 
 
 def pytest_asyncio_loop_factories(
@@ -31,12 +33,10 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.hookimpl(trylast=True)  # Hypothesis marks its tests first
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Measure no coverage by tests marked so, nor by tests of chance, which do not cover the same every time."""
-    if config.getoption("no_cov"):
-        return  # and pytest-cov fails when it is to pause what it does not do
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no coverage in Hypothesis tests: they do not cover the same lines in every run."""
     for item in items:
-        if item.get_closest_marker("unmeasured") or item.get_closest_marker("hypothesis"):
+        if item.get_closest_marker("hypothesis"):
             item.add_marker("no_cover")
 
 
@@ -48,7 +48,7 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _cheap_collections() -> None:
-    """Set aside all that is there already, so that collecting garbage, as many tests do, takes next to no time."""
+    """Exclude existing objects from garbage collection, so that the collections in many tests are quick."""
     gc.collect()
     gc.freeze()
 
@@ -71,7 +71,7 @@ def blockbuster() -> BlockBuster:
 
 @pytest.fixture(autouse=True)
 def _no_blocking_call_in_the_loop(blockbuster: BlockBuster) -> Iterator[None]:
-    """Fail whatever test has this package make a blocking call in a running event loop."""
+    """Fail a test in which this package makes a blocking call in a running event loop."""
     blockbuster.activate()
     try:
         yield

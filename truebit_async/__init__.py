@@ -54,6 +54,7 @@ from truebit_async.models import (
 )
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession, wait_for_verification
+from truebit_async.tasks import Tasks
 
 __all__ = [
     "ApiError",
@@ -90,6 +91,7 @@ __all__ = [
     "Signature",
     "Started",
     "StillRunningError",
+    "Tasks",
     "TransportError",
     "TruebitError",
     "TruebitSession",

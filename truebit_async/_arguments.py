@@ -1,8 +1,10 @@
-"""Checks of the numbers a user passes in; every message names the argument."""
+"""Checks of what a user passes in. Every message names the argument."""
 
 from __future__ import annotations
 
 import math
+
+from yarl import URL
 
 
 def check_positive(name: str, value: object, *, zero_allowed: bool = False) -> None:
@@ -20,8 +22,8 @@ def check_positive(name: str, value: object, *, zero_allowed: bool = False) -> N
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"{name} must be a number, not {type(value).__name__}"
         raise TypeError(msg)
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
-        msg = f"{name} must be {'zero or more' if zero_allowed else 'above zero'} and finite, not {value}"
+    if not _is_finite(value) or value < 0 or (value == 0 and not zero_allowed):
+        msg = f"{name} must be {'zero or more' if zero_allowed else 'above zero'} and finite, not {_shown(value)}"
         raise ValueError(msg)
 
 
@@ -40,5 +42,75 @@ def check_count(name: str, value: object) -> None:
         msg = f"{name} must be a whole number, not {type(value).__name__}"
         raise TypeError(msg)
     if value < 1:
-        msg = f"{name} must be at least 1, not {value}"
+        msg = f"{name} must be at least 1, not {_shown(value)}"
         raise ValueError(msg)
+
+
+def check_base_url(base_url: str) -> URL:
+    """Return a base URL as an object.
+
+    Args:
+        base_url: what the user gave.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is not an address that requests and an API key can be sent to.
+    """
+    if not isinstance(base_url, str):
+        msg = f"base_url must be a str, not {type(base_url).__name__}"
+        raise TypeError(msg)
+    try:
+        url = URL(base_url)
+        host = url.host  # decoded, which fails for some hosts
+    except ValueError:  # neither the URL nor this error is quoted: what a URL must not hold must not reach a log
+        msg = "base_url is not a URL"
+        raise ValueError(msg) from None
+    if url.user is not None or url.password is not None:
+        # The URL is not quoted here: what it must not hold must not reach a log either.
+        msg = "base_url must not have credentials; pass the API key on its own"
+        raise ValueError(msg)
+    if url.scheme not in {"http", "https"} or not host:
+        msg = f"base_url must be an http:// or https:// address with a host, not {base_url!r}"
+        raise ValueError(msg)
+    try:
+        (url.raw_host or "").encode("idna")
+    except UnicodeError as error:  # it would be raised by the look-up of the address, at the first request
+        msg = f"base_url has a host that cannot be looked up: {host!r} ({error})"
+        raise ValueError(msg) from None
+    if url.query_string or url.fragment:
+        msg = "base_url must not have a query or a fragment"
+        raise ValueError(msg)
+    return url
+
+
+def check_api_key(api_key: str) -> str:
+    """Return an API key that can be sent in a header.
+
+    Args:
+        api_key: what the user gave.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is empty, or has characters other than printable ASCII.
+    """
+    if not isinstance(api_key, str):
+        msg = f"api_key must be a str, not {type(api_key).__name__}"
+        raise TypeError(msg)
+    if not api_key or not all("!" <= char <= "~" for char in api_key):
+        msg = "api_key must be printable ASCII without spaces; was it read with a line break at its end?"
+        raise ValueError(msg)
+    return api_key
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
+
+
+def _shown(value: float) -> str:
+    try:
+        return str(value)
+    except ValueError:  # an int with too many digits for Python to print
+        return "a number with thousands of digits"

@@ -1,21 +1,26 @@
-"""One HTTP exchange. The only module that imports aiohttp's client, and the only one that holds the API key."""
+"""One HTTP exchange. No other module sends anything with aiohttp, and no other module holds the API key."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
-import math
+import select
 import warnings
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator
 
 import aiohttp
 import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from truebit_async._arguments import check_api_key, check_base_url
+from truebit_async._protocol.body import EXCERPT_BYTES, excerpt
+from truebit_async._protocol.messages import Request, Response
+from truebit_async._protocol.redaction import Redactor
+from truebit_async._text import one_line
+from truebit_async._time_limits import TimeLimits
 from truebit_async._version import __version__
-from truebit_async._wire import excerpt
 from truebit_async.errors import (
     RequestTimeoutError,
     ResponseTooLargeError,
@@ -27,14 +32,17 @@ from truebit_async.errors import (
 # The time limit is ours alone: aiohttp rounds its longer timeouts up to whole seconds, and an injected session may
 # have limits that nobody asked for here.
 _NO_TIMEOUT = aiohttp.ClientTimeout()
-
-
-Response = tuple[int, Mapping[str, str], bytearray]
-"""What came back, read to its end: status, headers and body."""
+_MAX_TEXT = 4096  # characters of an error and its causes; longer ones are not kept
+_SEARCHED_BYTES = 16 * 1024  # of a body, for the key, before 1 KiB of it is shown
 
 
 class Transport:
-    """Sends GET requests to one base URL.
+    """Sends requests to one base URL.
+
+    With a client session of its own, a request is sent at most once, and a connection on which bytes arrive between two
+    exchanges is not used again. With an injected one, its connector decides: aiohttp takes bytes that arrived early for
+    the response to the next request, and sends a GET once more by itself when the connection breaks, which no cap
+    counts. Then ``connection_was_stale`` is never set, and ``on_new_connection`` has no effect.
 
     Args:
         base_url: where the dispatcher is; a path in it is kept as a prefix.
@@ -58,102 +66,119 @@ class Transport:
         max_connections: int,
         max_response_bytes: int,
     ) -> None:
-        self.base_url = check_base_url(base_url)
+        self.base_url: URL = check_base_url(base_url)
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": f"truebit-async/{__version__}"})
+        self._redactor: Redactor | None = None
         if api_key is not None:
-            self._headers["x-api-key"] = _Secret(_check_api_key(api_key))
+            self._headers["x-api-key"] = _Secret(check_api_key(api_key))
+            self._redactor = Redactor(api_key)
             _warn_of_plain_http(self.base_url)
-        self._api_key = api_key
-        self._http = http
-        self._owns_http = http is None
+        self._injected = http
+        self._pooled: aiohttp.ClientSession | None = None  # keeps its connections alive
+        self._unpooled: aiohttp.ClientSession | None = None  # opens a connection for each request
         self._max_connections = max_connections
         self._max_response_bytes = max_response_bytes
         self._prefix = self.base_url.raw_path.rstrip("/")
-        self._limits = _TimeLimits()
+        self._limits = TimeLimits()
         self._is_closed = False
 
-    async def get(self, path: str, *, execution_id: str, timeout: float) -> Response:  # noqa: ASYNC109
-        """Send one request and read the answer, whatever its status.
+    async def send(
+        self,
+        request: Request,
+        *,
+        request_timeout: float,
+        on_new_connection: bool = False,
+    ) -> Response:
+        """Send one request and read the response, whatever its status.
 
         Args:
-            path: the encoded path below the base URL, sent exactly so.
-            execution_id: whom errors name.
-            timeout: limit of the whole exchange, in seconds.
+            request: the request. One that is not repeatable gets a new connection, since a kept-alive one may be closed
+                by the server at the moment when the request is sent.
+            request_timeout: limit of the whole exchange, in seconds.
+            on_new_connection: whether to open a connection for it. An injected client session decides for itself.
 
         Raises:
-            TransportError: there was no complete answer.
-            RequestTimeoutError: there was none within ``timeout``.
-            ResponseTooLargeError: the body passed the limit.
+            TransportError: there was no complete response, or something between here and the server failed. It has
+                ``connection_was_stale`` if a kept-alive connection broke before any response.
+            RequestTimeoutError: there was none within ``request_timeout``.
+            ResponseTooLargeError: the body exceeded the limit.
             SessionClosedError: the transport, or an injected client session, is or was meanwhile closed.
         """
-        http = self._open(execution_id)
-        limit = self._limits.begin(timeout)
+        http = self._client_session(request, on_new_connection=on_new_connection or not request.is_repeatable)
+        limit = self._limits.begin(request_timeout)
         try:
-            async with (
-                limit,
-                self._request(http, self.base_url.with_path(self._prefix + path, encoded=True)) as response,
-            ):
-                return response.status, response.headers, await self._read_body(response, execution_id)
-        except (aiohttp.ClientError, OSError) as error:
-            if self._is_closed:
-                raise SessionClosedError(execution_id) from None
-            if limit.expired():
-                raise RequestTimeoutError(execution_id, f"timed out after {timeout:g} s", timeout) from error
-            raise TransportError(execution_id, _describe(error)) from error
-        except RuntimeError:
-            if http.closed:  # an injected one, by its owner
-                raise SessionClosedError(execution_id) from None
+            async with limit, self._exchange(http, request) as response:
+                return Response(response.status, response.headers, await self._read_body(response, request))
+        except TruebitError:
             raise
+        except Exception as error:  # noqa: BLE001  # also what tracing or a middleware of an injected session raises
+            if self._is_closed or http.closed:
+                failure: TruebitError = SessionClosedError(request.execution_id, kind=request.kind)
+            else:
+                failure = self._failure(request, error, request_timeout if limit.expired() else None)
         finally:
             self._limits.end(limit)
+        raise failure  # not in the block above: the error would be its context, and may mention the key
 
-    def without_key(self, error: TruebitError) -> TruebitError:
-        """Return the error; but if a server put the API key into it, one like it without the key and its causes."""
-        if self._api_key is None or not _mentions(error, self._api_key):
-            return error
-        values = {field.name: getattr(error, field.name) for field in attrs.fields(type(error))}
-        texts = {name: value for name, value in values.items() if isinstance(value, str)}
-        return attrs.evolve(error, **{name: text.replace(self._api_key, "***") for name, text in texts.items()})
+    def redacted(self, response: Response) -> Response:
+        """Return a response without the API key; the same one if the key is not in it.
+
+        Args:
+            response: the response.
+        """
+        return response if self._redactor is None else self._redactor.redact_response(response)
 
     async def close(self) -> None:
-        """End what is under way with `SessionClosedError`, and close an own client session.
+        """End what is under way with `SessionClosedError`, and close the own client sessions.
 
         An injected one is its owner's to close. Closing twice is fine.
         """
         self._is_closed = True
-        self._limits.expire_all()
-        if self._http is not None and self._owns_http:
-            await self._http.close()
+        self._limits.close()
+        for http in (self._pooled, self._unpooled):
+            if http is not None:
+                await http.close()
 
-    def _open(self, execution_id: str) -> aiohttp.ClientSession:
+    def _client_session(self, request: Request, *, on_new_connection: bool) -> aiohttp.ClientSession:
         if self._is_closed:
-            raise SessionClosedError(execution_id)
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                headers=self._headers,
-                connector=aiohttp.TCPConnector(limit=self._max_connections),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=_NO_TIMEOUT,
-            )
-            # aiohttp would send a request again behind our back, beyond the caps. The next try is the next poll.
-            self._http._retry_connection = False  # noqa: SLF001  # there is no public way
-        return self._http
+            raise SessionClosedError(request.execution_id, kind=request.kind)
+        if self._injected is not None:
+            return self._injected
+        if on_new_connection:
+            if self._unpooled is None:
+                self._unpooled = self._open(_Connector(limit=self._max_connections, force_close=True))
+            return self._unpooled
+        if self._pooled is None:
+            self._pooled = self._open(_Connector(limit=self._max_connections))
+        return self._pooled
 
-    def _request(
-        self, http: aiohttp.ClientSession, url: URL
-    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._owns_http:  # and made it so that it needs no telling
-            return http.get(url, allow_redirects=False)
-        return http.get(
-            url,
+    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             headers=self._headers,
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_NO_TIMEOUT,
+            response_class=_Response,
+        )
+
+    def _exchange(
+        self, http: aiohttp.ClientSession, request: Request
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        url = self.base_url.with_path(self._prefix + request.path, encoded=True)
+        if http is not self._injected:  # it was opened with the options below
+            return http.request(request.method, url, data=request.body, headers=request.headers, allow_redirects=False)
+        return http.request(
+            request.method,
+            url,
+            data=request.body,
+            headers={**self._headers, **(request.headers or {})},
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
             timeout=_NO_TIMEOUT,
         )
 
-    async def _read_body(self, response: aiohttp.ClientResponse, execution_id: str) -> bytearray:
+    async def _read_body(self, response: aiohttp.ClientResponse, request: Request) -> bytearray:
         content = response.content
         body = bytearray(await content.readany())
         while not content.at_eof() or len(body) > self._max_response_bytes:
@@ -161,59 +186,140 @@ class Transport:
                 response.close()  # returning the connection to the pool would mean reading the rest
                 limit = self._max_response_bytes
                 detail = f"the body is larger than {limit} bytes"
-                raise ResponseTooLargeError(execution_id, response.status, detail, excerpt(body), limit)
+                beginning = Response(response.status, {}, bytes(body[:_SEARCHED_BYTES]))
+                shown = excerpt(beginning.body) if self.redacted(beginning) is beginning else ""
+                raise ResponseTooLargeError(
+                    request.execution_id, response.status, detail, shown, limit, kind=request.kind
+                )
             body += await content.readany()
         return body
 
+    def _failure(self, request: Request, error: Exception, timeout: float | None) -> TransportError:
+        """Return the error to raise in place of another one, whose texts may quote what a server sent.
 
-class _TimeLimits:
-    """The time limits of all exchanges under way, on one timer of the loop.
+        Args:
+            request: the request.
+            error: the other one. It becomes the cause, unless it is long or mentions the key.
+            timeout: the limit that passed, in seconds; None if none did.
+        """
+        was_stale = isinstance(error, _ConnectionLostError) and error.was_stale
+        cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
+        texts = [_text(link) for link in _chain(error)]
+        is_kept = sum(map(len, texts)) <= _MAX_TEXT
+        detail = _describe(cause or error)
+        if self._redactor is not None:
+            # The error of a response that is not HTTP holds the headers of the request, which have the key.
+            is_http = not any(isinstance(link, aiohttp.ClientResponseError) for link in _chain(error))
+            is_kept = is_kept and is_http and not any(map(self._redactor.is_in, texts))
+            detail = self._redactor.redact(detail)
+        detail = one_line(detail[:EXCERPT_BYTES])[:EXCERPT_BYTES]  # it is longer on one line
+        if timeout is None:
+            failure = TransportError(request.execution_id, detail, kind=request.kind, connection_was_stale=was_stale)
+        else:
+            detail = f"timed out after {timeout:g} s"
+            failure = RequestTimeoutError(request.execution_id, detail, timeout, kind=request.kind)
+        failure.__cause__ = cause if is_kept else None
+        return failure
 
-    Nearly every exchange ends long before its limit. A timer for each would be set and cancelled for nothing.
+
+class _ConnectionLostError(aiohttp.ClientError):
+    """A connection broke before its response.
+
+    `aiohttp.ClientSession` sends a GET once more after a `ClientOSError` and a `ServerDisconnectedError`, and after no
+    other `ClientError`. The scheduler repeats it instead, within the caps of the session.
     """
 
-    def __init__(self) -> None:
-        self._expiries: dict[asyncio.Timeout, float] = {}
-        self._timer: asyncio.Handle | None = None
-        self._fires_at = math.inf
-
-    def begin(self, seconds: float) -> asyncio.Timeout:
-        """Return a context manager that times out after so many seconds, unless it is given to `end` before."""
-        loop = asyncio.get_running_loop()
-        limit, expiry = asyncio.Timeout(None), loop.time() + seconds
-        self._expiries[limit] = expiry
-        if expiry < self._fires_at:
-            self._set_timer(loop, expiry)
-        return limit
-
-    def end(self, limit: asyncio.Timeout) -> None:
-        del self._expiries[limit]
-        if not self._expiries and self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._fires_at = None, math.inf
-
-    def expire_all(self) -> None:
-        for limit in self._expiries:
-            _expire(limit)
-
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, time: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._fires_at = loop.call_at(time, self._fire, loop), time
-
-    def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._fires_at = None, math.inf
-        now = loop.time()
-        for limit, expiry in self._expiries.items():
-            if expiry <= now:
-                _expire(limit)
-        if later := [expiry for expiry in self._expiries.values() if expiry > now]:
-            self._set_timer(loop, min(later))
+    def __init__(self, *, was_stale: bool) -> None:
+        super().__init__()
+        self.was_stale = was_stale
 
 
-def _expire(limit: asyncio.Timeout) -> None:
-    if not limit.expired():  # else its exchange is on the way out already
-        limit.reschedule(-math.inf)
+class _Response(aiohttp.ClientResponse):
+    """A response that says whether its connection broke before it, and whether that had answered a request before."""
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        try:
+            await super().start(connection)
+        except aiohttp.ClientResponseError as error:  # what arrived is not HTTP
+            if id(protocol) in _used:  # the first half of it may have arrived before the request
+                raise _ConnectionLostError(was_stale=True) from error
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+                # The response began: the message is what there is of it, which may be long.
+                raise _ConnectionLostError(was_stale=False) from aiohttp.ServerDisconnectedError("within the headers")
+            raise _ConnectionLostError(was_stale=id(protocol) in _used) from error
+        if protocol is not None and id(protocol) not in _used:
+            _note_use(protocol)
+        return self
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out a connection only if nothing has arrived on it since it was made, or since its last response.
+
+    `ClientSession` calls the documented `connect` for each request, and writes the request right after it, before the
+    loop can read again.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # not ours to name
+    ) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            use = _used.get(id(protocol))
+            if use is not None:
+                has_input = use.poll is not None and bool(use.poll.poll(0))
+            else:
+                # TLS sends more after its handshake, so only a plain connection must be silent.
+                has_input = protocol is not None and not req.is_ssl() and _has_input(protocol)
+            if protocol is None or not (has_input or protocol.should_close):
+                return connection
+            connection.close()
+            if use is None:
+                msg = "the server sent bytes before the request"
+                raise aiohttp.ClientConnectionError(msg)
+
+
+@attrs.define
+class _Use:
+    """A connection that has answered a request.
+
+    Attributes:
+        protocol: the object that aiohttp keeps for as long as the connection is open.
+        poll: says whether bytes, or the end of them, have arrived that the loop has not read yet. aiohttp looks only at
+            what the loop has read. None on Windows, where the loop has always read already.
+    """
+
+    protocol: weakref.ref[aiohttp.client_proto.ResponseHandler]
+    poll: select.poll | None
+
+
+_used: dict[
+    int, _Use
+] = {}  # by the identity of the protocol: a WeakKeyDictionary would take 2 % of the CPU of a request
+
+
+def _note_use(protocol: aiohttp.client_proto.ResponseHandler) -> None:
+    key = id(protocol)
+    _used[key] = _Use(weakref.ref(protocol, lambda _: _used.pop(key, None)), _make_poll(protocol))
+
+
+def _has_input(protocol: aiohttp.client_proto.ResponseHandler) -> bool:
+    poll = _make_poll(protocol)
+    return poll is not None and bool(poll.poll(0))
+
+
+def _make_poll(protocol: aiohttp.client_proto.ResponseHandler) -> select.poll | None:
+    if not hasattr(select, "poll") or protocol.transport is None:
+        return None
+    poll = select.poll()
+    poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return poll
 
 
 class _Secret(str):
@@ -225,59 +331,33 @@ class _Secret(str):
         return "'***'"
 
 
-def _mentions(error: BaseException | None, key: str) -> bool:
-    while error is not None:
-        if key in f"{error} {error!r}":
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, its causes and its contexts, which may form a cycle."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        link = pending.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            pending += (link.__cause__, link.__context__)
 
 
-def _describe(error: Exception) -> str:
-    text = str(error)
-    kind = type(error).__name__
-    return f"{kind}: {text}" if text else kind
-
-
-def check_base_url(base_url: str) -> URL:
-    """Return a base URL as an object.
-
-    Args:
-        base_url: what the user gave.
-
-    Raises:
-        TypeError: it is not a str.
-        ValueError: it is no address to send requests and an API key to.
-    """
-    if not isinstance(base_url, str):
-        msg = f"base_url must be a str, not {type(base_url).__name__}"
-        raise TypeError(msg)
+def _text(error: BaseException) -> str:
+    """Return all that an error says."""
     try:
-        url = URL(base_url)
-    except ValueError as error:
-        msg = f"base_url is not a URL: {error}"
-        raise ValueError(msg) from error
-    if url.user is not None or url.password is not None:
-        # The URL is not quoted here: what it must not hold must not reach a log either.
-        msg = "base_url must not have credentials; pass the API key on its own"
-        raise ValueError(msg)
-    if url.scheme not in {"http", "https"} or not url.host:
-        msg = f"base_url must be an http:// or https:// address with a host, not {base_url!r}"
-        raise ValueError(msg)
-    if url.query_string or url.fragment:
-        msg = f"base_url must not have a query or a fragment: {base_url!r}"
-        raise ValueError(msg)
-    return url
+        return f"{error} {error!r} {getattr(error, '__notes__', '')}"
+    except Exception:  # noqa: BLE001  # raised by the error of a middleware
+        return ""
 
 
-def _check_api_key(api_key: str) -> str:
-    if not isinstance(api_key, str):
-        msg = f"api_key must be a str, not {type(api_key).__name__}"
-        raise TypeError(msg)
-    if not api_key or not all("!" <= char <= "~" for char in api_key):
-        msg = "api_key must be printable ASCII without spaces; was it read with a line break at its end?"
-        raise ValueError(msg)
-    return api_key
+def _describe(error: BaseException) -> str:
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # likewise
+        text = ""
+    return f"{kind}: {text}" if text else kind
 
 
 def _warn_of_plain_http(url: URL) -> None:

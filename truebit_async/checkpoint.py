@@ -1,29 +1,41 @@
 """Outcomes on disk: one line of JSON each, appended as they come, so that a batch that dies can be resumed.
 
 A line is *final* if it holds the answer of the dispatcher. An outcome without an answer (timed out, unreachable, not
-found) is written too, and tried again by whoever resumes. A last line that was torn by a crash or a full disk is mended
-when the file is opened again.
+found) is written too, and whoever resumes asks for it again. A last line that a crash has torn is mended when the file
+is opened again. A file has one writer at a time; see `Checkpoint`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, cast
 
 import attrs
 import cattrs
 
-from truebit_async._wire import make_converter
-from truebit_async.errors import CheckpointError
-from truebit_async.models import Execution, Outcome
+from truebit_async._locked_file import open_locked
+from truebit_async._protocol.converter import make_converter
+from truebit_async._torn_line import end_of_last_line, may_be_torn, unterminated_line
+from truebit_async.errors import CheckpointError, TruebitError
+from truebit_async.models.common import AnyExecution, ExecutionT_co, Outcome, OutputT_co
+from truebit_async.models.functions import FUNCTION, ClearTextSolution, Execution, VerificationStatus
 
-__all__ = ["Checkpoint", "Record", "RecordedError", "outcome_as_json", "read_checkpoint"]
-
-_FIELDS = {"executionId", "verificationStatus", "clearTextSolution", "polls", "elapsed", "error"}
+__all__ = [
+    "Checkpoint",
+    "FinalState",
+    "MissingAnswerError",
+    "Record",
+    "RecordedError",
+    "outcome_as_json",
+    "read_checkpoint",
+]
 
 
 @attrs.frozen
@@ -39,8 +51,23 @@ class RecordedError:
     message: str
 
 
+@attrs.define(slots=False, repr=False)
+class MissingAnswerError(TruebitError):
+    """The checkpoint holds no answer for the execution: the wait that it records ended with an error.
+
+    Attributes:
+        error: what the line keeps of that error.
+    """
+
+    error: RecordedError
+
+    def __str__(self) -> str:
+        recorded = f"{self.error.type} ({self.error.message!r})"
+        return f"{self._subject}: the checkpoint holds no answer: {recorded}. Resume it to wait again."
+
+
 @attrs.frozen
-class Record:
+class Record(Generic[ExecutionT_co]):
     """An outcome as it is read back from a line.
 
     Attributes:
@@ -49,21 +76,65 @@ class Record:
         error: why there was none.
         polls: how many polls were answered or failed.
         elapsed: seconds the wait took, to the millisecond.
+        kind: the kind of task, such as ``"function"``.
+
+    Raises:
+        ValueError: it was given both an execution and an error, or neither.
     """
 
     execution_id: str
-    execution: Execution | None
+    execution: ExecutionT_co | None
     error: RecordedError | None
     polls: int
     elapsed: float
+    kind: str = FUNCTION
+
+    def __attrs_post_init__(self) -> None:
+        if (self.execution is None) == (self.error is None):
+            msg = f"the record of execution {self.execution_id!r} needs either an execution or an error"
+            raise ValueError(msg)
 
     @property
     def is_final(self) -> bool:
         """Whether it holds an answer, so that nobody needs to ask again."""
         return self.execution is not None
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it holds an answer and the execution succeeded."""
+        return self.execution is not None and self.execution.succeeded
 
-def outcome_as_json(outcome: Outcome) -> str:
+    @property
+    def output(self: Record[AnyExecution[OutputT_co]]) -> OutputT_co:
+        """The verified output.
+
+        Raises:
+            MissingAnswerError: the record holds no answer.
+            TruebitError: the error that the execution raises when it has no verified output.
+        """
+        if self.execution is not None:
+            return self.execution.output
+        error = cast("RecordedError", self.error)  # __attrs_post_init__ has checked that one of the two is there
+        raise MissingAnswerError(self.execution_id, error, kind=self.kind)
+
+
+@attrs.frozen
+class FinalState:
+    """What `Checkpoint.final` keeps of an execution that has an answer. It is small, whatever the output.
+
+    Attributes:
+        status: the status in the answer, such as ``"Success"``.
+        succeeded: whether there is a verified output.
+    """
+
+    status: str
+    succeeded: bool
+
+
+_final_state = functools.cache(FinalState)  # there are few, and a file may have millions of lines
+
+
+def outcome_as_json(outcome: Outcome[Execution]) -> str:
     """Return the line for an outcome, without its line break. Every field is always there.
 
     Args:
@@ -73,6 +144,7 @@ def outcome_as_json(outcome: Outcome) -> str:
     error = outcome.error
     line = {
         "executionId": outcome.execution_id,
+        "kind": outcome.kind,
         "verificationStatus": reply.get("verificationStatus"),
         "clearTextSolution": reply.get("clearTextSolution"),
         "polls": outcome.polls,
@@ -82,61 +154,59 @@ def outcome_as_json(outcome: Outcome) -> str:
     return json.dumps(line)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Iterator[Record]:
+def read_checkpoint(path: str | os.PathLike[str]) -> Iterator[Record[Execution]]:
     """Read outcomes back, in the order in which they were written. An ID may have several; the last one counts.
 
-    A torn last line is left out; the file is not changed.
+    A torn last line is left out; the file is not changed. It may be read while it is being written: what is there when
+    reading starts is read. One record is in memory at a time.
 
     Args:
         path: the file.
 
     Raises:
-        CheckpointError: the file cannot be read, or is no checkpoint.
+        CheckpointError: the file cannot be read, is not a checkpoint, or holds another kind of task.
     """
-    try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                record = _parse(line)
-                if record is not None:
-                    yield record
-                elif line.endswith(b"\n"):
-                    detail = f"line {number} is no outcome; does the file belong to something else?"
-                    raise CheckpointError(None, os.fspath(path), detail)
-    except OSError as error:
-        raise _unusable(path, error) from error
+    with _os_errors_explained(os.fspath(path)), Path(path).open("rb", buffering=0) as file:
+        yield from _records(file, os.fspath(path))
 
 
 class Checkpoint:
-    """A file to which the outcomes of a batch are appended.
+    """A file to which the outcomes of a batch of function tasks are appended.
 
     Use it as ``with Checkpoint(path) as checkpoint: ...``. What is written survives the death of the process at once.
+    A new file can be read and written by its owner only (mode 0600).
+
+    The file is locked from the opening to the closing, so that it has one writer. The operating system releases the
+    lock of a process that dies. Reading is always possible. A process that was forked meanwhile holds the lock as well,
+    until it ends.
+
+    - On POSIX systems the lock is ``flock``. Over NFS it holds between machines if the mount and the server support
+      locks; with the mount options ``nolock`` or ``local_lock=flock`` it holds within one machine only. Where a file
+      system supports no locks, the file is refused.
+    - On Windows it is ``msvcrt.locking`` on one byte far beyond the end of the file.
 
     Args:
         path: the file; it is made if it does not exist.
         resume: whether the file may hold outcomes already.
 
     Attributes:
-        final: the final records found in the file, by execution ID.
+        final: the executions for which the file held an answer when it was opened, by ID.
         mended: what was done about a torn last line, for a message; None if nothing was torn.
 
     Raises:
-        CheckpointError: the file cannot be written, is no checkpoint, or holds outcomes that nobody wants to resume.
+        CheckpointError: the file cannot be written, has another writer, is not a checkpoint, or holds outcomes although
+            ``resume`` is False.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, resume: bool = False) -> None:
         self._path = os.fspath(path)
-        self.final: dict[str, Record] = {}
+        self._torn_at: int | None = None  # where a line begins that may not be whole
+        self.final: Mapping[str, FinalState] = {}
         self.mended: str | None = None
-        try:
-            # Unbuffered, so that a line is either with the operating system or known not to be.
-            self._file = open(self._path, "ab+", buffering=0)  # noqa: PTH123, SIM115  # closed by `close`
-        except OSError as error:
-            raise _unusable(path, error) from error
-        try:
+        with contextlib.ExitStack() as stack, _os_errors_explained(self._path):
+            self._file = stack.enter_context(open_locked(self._path))
             self._take_stock(resume=resume)
-        except CheckpointError:
-            self._file.close()
-            raise
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -146,65 +216,158 @@ class Checkpoint:
     ) -> None:
         self.close()
 
-    def write(self, outcome: Outcome) -> None:
-        """Append an outcome.
+    def write(self, outcome: Outcome[Execution]) -> None:
+        """Append an outcome as a whole. If that fails, the file stays as it was, and writing may be tried again.
 
         Args:
             outcome: the outcome; it may lack an answer.
 
         Raises:
-            CheckpointError: it could not be written, for example because the disk is full.
+            CheckpointError: it could not be written, for example because the disk is full; or it is about another kind
+                of task.
+            TypeError: it is not an outcome.
+            ValueError: the file is closed.
         """
+        if not isinstance(outcome, Outcome):
+            msg = f"write() takes an Outcome, not {type(outcome).__name__}; pass what wait_for_verifications() yields"
+            raise TypeError(msg)
+        if outcome.kind != FUNCTION:
+            detail = f"it holds executions of kind {FUNCTION!r}, not {outcome.kind!r}; name another file for those"
+            raise CheckpointError(outcome.execution_id, self._path, detail, kind=outcome.kind)
         self._append(outcome_as_json(outcome).encode() + b"\n")
 
     def close(self) -> None:
-        """Close the file. Closing twice is fine."""
-        self._file.close()
+        """Close the file, which releases its lock. Closing twice is fine.
+
+        Raises:
+            CheckpointError: the operating system reports only now that it could not keep what was written. Some network
+                file systems do so.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            detail = f"the last lines may be missing: {_reason(error)}; resume it once that is fixed"
+            raise CheckpointError(None, self._path, detail) from error
 
     def _append(self, line: bytes) -> None:
+        """Write a line, in one call unless the operating system takes only a part of it."""
+        if self._torn_at is not None:
+            detail = "an earlier write may have left a torn last line; close the file and resume it, which mends that"
+            raise CheckpointError(None, self._path, detail)
         try:
-            while line:
-                line = line[self._file.write(line) :]
+            self._torn_at = self._file.seek(0, os.SEEK_END)
+            rest = line
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._torn_at = None
         except OSError as error:
-            raise _unusable(self._path, error) from error
+            detail = f"a line could not be written: {_reason(error)}; {self._cut_back()}"
+            raise CheckpointError(None, self._path, detail) from error
+
+    def _cut_back(self) -> str:
+        """Remove what a failed write has left of its line, and return what to do now."""
+        try:
+            if self._torn_at is not None and self._file.seek(0, os.SEEK_END) > self._torn_at:
+                self._file.truncate(self._torn_at)
+        except OSError as error:
+            return f"what it has left could not be removed either: {_reason(error)}; fix both, then resume the file"
+        self._torn_at = None
+        return "fix that, then go on with the same file"
 
     def _take_stock(self, *, resume: bool) -> None:
-        if not self._file.seekable():  # a pipe or a terminal
-            raise CheckpointError(None, self._path, "it is not a regular file; name another file")
-        if self._file.tell() == 0:
-            return
-        if not resume:
+        size = self._file.seek(0, os.SEEK_END)
+        if size and not resume:
             raise CheckpointError(None, self._path, "it exists and is not empty; resume it, or name another file")
-        for record in read_checkpoint(self._path):
-            if record.is_final:
-                self.final[record.execution_id] = record
-        self._mend()
-
-    def _mend(self) -> None:
-        content = Path(self._path).read_bytes()
-        torn = content.rpartition(b"\n")[2]
-        if not torn:
+        self.final = {
+            record.execution_id: _final_state(record.execution.verification_status.value, record.succeeded)
+            for record in _records(self._file, self._path)
+            if record.execution is not None
+        }
+        end = end_of_last_line(self._file)
+        if end == size:
             return
-        if _parse(torn) is not None:
-            self.mended = "the last line lacked its line break, which was added"
+        if unterminated_line(self._file, end) is not None:
             self._append(b"\n")
-        else:
-            self.mended = f"the last line was torn, and its {len(torn)} bytes were removed"
-            self._file.truncate(len(content) - len(torn))
+            self.mended = "the last line lacked its line break, which was added"
+            return
+        try:
+            self._file.truncate(end)
+        except OSError as error:
+            detail = (
+                f"its last line is torn and could not be removed: {_reason(error)}; "
+                "remove that line (an append-only file has to be made writable first), or name another file"
+            )
+            raise CheckpointError(None, self._path, detail) from error
+        self.mended = f"the last line was torn, and its {size - end} bytes were removed"
 
 
-def _parse(line: bytes) -> Record | None:
-    """Return the record of a line, or None if it is none."""
+@attrs.frozen
+class _Line:
+    """The fields of a line."""
+
+    execution_id: str
+    kind: str
+    verification_status: VerificationStatus | None
+    clear_text_solution: ClearTextSolution | None
+    polls: int
+    elapsed: float
+    error: RecordedError | None
+
+
+_FIELDS = {"executionId", "kind", "verificationStatus", "clearTextSolution", "polls", "elapsed", "error"}
+
+
+def _records(file: io.FileIO, path: str) -> Iterator[Record[Execution]]:
+    """Yield the record of every line that is whole."""
+    end = unread = end_of_last_line(file)
+    file.seek(0)
+    number = 1
+    with open(file.fileno(), "rb", closefd=False) as lines:
+        while unread > 0 and (line := lines.readline()):
+            yield _record(line, number, path)
+            unread -= len(line)
+            number += 1
+    file.seek(end)
+    if not may_be_torn(file, end):
+        raise _no_outcome(number, path)
+    last_line = unterminated_line(file, end)
+    if last_line is not None:
+        yield _record(last_line, number, path)
+
+
+def _record(line: bytes, number: int, path: str) -> Record[Execution]:
+    """Return the record of a line.
+
+    Raises:
+        CheckpointError: it is not an outcome, or one of another kind of task.
+    """
     try:
         fields = json.loads(line)
-        if not isinstance(fields, dict) or fields.keys() != _FIELDS:
-            return None
-        execution = None if fields["verificationStatus"] is None else make_converter().structure(fields, Execution)
-        error = None if fields["error"] is None else make_converter().structure(fields["error"], RecordedError)
-        return Record(fields["executionId"], execution, error, fields["polls"], fields["elapsed"])
-    except (ValueError, TypeError, KeyError, RecursionError, cattrs.BaseValidationError):
-        return None
+        kind = fields["kind"]
+        if kind == FUNCTION and fields.keys() == _FIELDS:
+            parsed = make_converter().structure(fields, _Line)
+            status, execution_id = parsed.verification_status, parsed.execution_id
+            execution = None if status is None else Execution(execution_id, status, parsed.clear_text_solution)
+            return Record(execution_id, execution, parsed.error, parsed.polls, parsed.elapsed)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, cattrs.BaseValidationError):
+        kind = None
+    if isinstance(kind, str) and kind != FUNCTION:
+        detail = f"line {number} is about an execution of kind {kind!r}, not {FUNCTION!r}; name another file"
+        raise CheckpointError(None, path, detail)
+    raise _no_outcome(number, path)
 
 
-def _unusable(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
-    return CheckpointError(None, os.fspath(path), f"{error.strerror or error}; name another file, or fix that")
+def _no_outcome(number: int, path: str) -> CheckpointError:
+    return CheckpointError(None, path, f"line {number} is not an outcome; does the file belong to something else?")
+
+
+@contextlib.contextmanager
+def _os_errors_explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(None, path, f"{_reason(error)}; name another file, or fix that") from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -14,8 +14,8 @@
     ├─ UnexpectedResponseError                the answer is not one the API documents
     │  ├─ DecodeError                         not JSON, or not the documented shape
     │  ├─ UnknownStatusError                  verificationStatus is missing or not documented
-    │  ├─ ExecutionIdMismatchError            the reply is about another execution
-    │  ├─ ResponseTooLargeError               the body passed max_response_bytes
+    │  ├─ ExecutionIdMismatchError            the reply does not name the execution asked for
+    │  ├─ ResponseTooLargeError               the body exceeded max_response_bytes
     │  └─ RedirectError                       redirects are never followed
     ├─ TransportError                         no answer: DNS, connect, TLS, reset, cut-off body
     │  └─ RequestTimeoutError (TimeoutError)  one exchange ran past request_timeout
@@ -25,10 +25,10 @@
     │  ├─ IndeterminateError                  verificationStatus Indeterminate
     │  └─ ExecutionFailedError                verificationStatus Error, or executionStatus failed
     ├─ SessionClosedError                     the session was closed
-    └─ CheckpointError                        a checkpoint file cannot be used
+    └─ CheckpointError, MissingAnswerError    a checkpoint cannot be used, or holds no answer
 
-Every error has an ``execution_id``. Its text says what happened, to which execution, and what to do. What a server sent
-is quoted in it with escapes, so that printing it cannot drive a terminal. All pickle and copy with their attributes.
+Every error has an ``execution_id`` and a ``kind``. Its text is one line: what happened, to which execution, what to do.
+Text from a server is quoted with escapes, so it cannot control a terminal. All errors pickle and copy.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from truebit_async._text import one_line, shortened
 from truebit_async._version import __version__
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ __all__ = [
     "VerificationTimeoutError",
 ]
 
-# No slots: two layouts, ours and a builtin's, cannot be combined. Pickle rebuilds from what attrs gave BaseException.
+# No slots: a class with slots cannot also derive from a builtin exception that has a layout of its own.
 
 
 @attrs.define(slots=False, repr=False)
@@ -78,21 +79,31 @@ class TruebitError(Exception):
 
     Attributes:
         execution_id: the execution it is about; None when it is about none.
+        kind: the kind of task of that execution, such as ``"function"``; None when it is about none, or not known.
     """
 
     execution_id: str | None
+    kind: str | None = attrs.field(default=None, kw_only=True)
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may well succeed a little later; a wait then goes on polling."""
+        """Whether the same request may succeed a little later; a wait then goes on polling."""
         return False
 
+    @property
+    def _subject(self) -> str:
+        return f"execution {self.execution_id!r}"
+
     def __str__(self) -> str:
-        return f"execution {self.execution_id!r}: something went wrong"
+        return f"{self._subject}: something went wrong"
 
     def __repr__(self) -> str:
         fields = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)))
         return f"{type(self).__name__}({', '.join(fields)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # BaseException would call the class with positional arguments, but `kind` is keyword-only.
+        return type(self).__new__, (type(self),), self.__dict__
 
 
 @attrs.define(slots=False, repr=False)
@@ -107,7 +118,7 @@ class InvalidExecutionIdError(TruebitError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"{_shortened(self.execution_id)} is not an execution ID: {self.reason}. "
+            f"{shortened(self.execution_id)} is not an execution ID: {self.reason}. "
             "Pass the executionId string that the execute call returned."
         )
 
@@ -118,7 +129,7 @@ class ApiError(TruebitError):
 
     Attributes:
         status: the HTTP status code, 400 to 599.
-        message: the ``message`` of the JSON body (the documented error body), at most 1 KiB; None without one.
+        message: the ``message`` of the documented error body, at most 1,024 characters; None without one.
         retry_after: seconds the server asks to wait (its ``Retry-After``); None when it does not say.
         request_id: the ``X-Request-Id`` header of the answer, for a report to the operator; None without one.
         hint: what to do about it, as the text says.
@@ -128,7 +139,6 @@ class ApiError(TruebitError):
     message: str | None = None
     retry_after: float | None = None
     request_id: str | None = None
-
     hint: ClassVar[str] = "See the message; the request itself may be wrong"
 
     @property
@@ -136,14 +146,16 @@ class ApiError(TruebitError):
         """True for 408, 429 and every 5xx."""
         return self.status in (408, 429) or self.status >= 500
 
+    @property
+    def requested_pause(self) -> float:
+        """Seconds for which the server asked for no requests at all: ``retry_after`` of a 429 or 503; otherwise 0."""
+        return (self.retry_after or 0.0) if self.status in (429, 503) else 0.0
+
     def __str__(self) -> str:
         said = f" ({self.message!r})" if self.message else ""
         retry_after = "" if self.retry_after is None else f", retry after {self.retry_after:g} s"
         request = f" Request ID: {self.request_id!r}." if self.request_id else ""
-        return (
-            f"execution {self.execution_id!r}: the dispatcher answered {self.status}{said}{retry_after}. "
-            f"{self.hint}.{request}"
-        )
+        return f"{self._subject}: the dispatcher answered {self.status}{said}{retry_after}. {self.hint}.{request}"
 
 
 class BadRequestError(ApiError):
@@ -196,15 +208,11 @@ class UnexpectedResponseError(TruebitError):
     status: int
     detail: str
     body_excerpt: str
-
     hint: ClassVar[str] = f"Is the base URL that of a dispatcher? If so, report this to truebit_async {__version__}."
 
     def __str__(self) -> str:
         body = f" The body begins {self.body_excerpt[:200]!r}." if self.body_excerpt else ""
-        return (
-            f"execution {self.execution_id!r}: unexpected answer with status {self.status}: {self.detail}. "
-            f"{self.hint}{body}"
-        )
+        return f"{self._subject}: unexpected answer with status {self.status}: {self.detail}. {self.hint}{body}"
 
 
 class DecodeError(UnexpectedResponseError):
@@ -216,37 +224,34 @@ class UnknownStatusError(UnexpectedResponseError):
     """``verificationStatus`` is missing, or is not one the API documents.
 
     Attributes:
-        verification_status: what was there, at most 1 KiB; None when nothing was.
+        verification_status: what was there, at most 1,024 characters; None when nothing was.
     """
 
     verification_status: str | None
-
     hint = "A newer API may know it: update truebit_async, or set PollPolicy(unknown_status='keep_waiting')."
 
 
 @attrs.define(slots=False, repr=False)
 class ExecutionIdMismatchError(UnexpectedResponseError):
-    """The reply is about another execution than the one asked for, so it was refused.
+    """The reply does not name the execution that was asked for, so it was refused.
 
     Attributes:
-        received_id: the ``executionId`` of the reply, at most 1 KiB.
+        received_id: the ``executionId`` of the reply, at most 1,024 characters; None if a final reply has none.
     """
 
-    received_id: str
-
+    received_id: str | None
     hint = "A cache or proxy on the way may mix up answers."
 
 
 @attrs.define(slots=False, repr=False)
 class ResponseTooLargeError(UnexpectedResponseError):
-    """The body, after decompression, passed ``max_response_bytes``; the rest was not read.
+    """The body, after decompression, exceeded ``max_response_bytes``; the rest was not read.
 
     Attributes:
         max_response_bytes: the limit, in bytes.
     """
 
     max_response_bytes: int
-
     hint = "If such an output is expected, raise max_response_bytes of the session."
 
 
@@ -255,11 +260,10 @@ class RedirectError(UnexpectedResponseError):
     """The dispatcher answered with a redirect, which is never followed: the API key would travel along.
 
     Attributes:
-        location: the ``Location`` header, at most 1 KiB; None without one.
+        location: the ``Location`` header, at most 1,024 characters; None without one.
     """
 
     location: str | None
-
     hint = "If the new address is to be trusted, make it the base_url."
 
 
@@ -269,9 +273,11 @@ class TransportError(TruebitError):
 
     Attributes:
         detail: what failed.
+        connection_was_stale: whether the server had closed the kept-alive connection before the request arrived.
     """
 
     detail: str
+    connection_was_stale: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def is_transient(self) -> bool:
@@ -279,7 +285,7 @@ class TransportError(TruebitError):
         return True
 
     def __str__(self) -> str:
-        return f"execution {self.execution_id!r}: no answer: {self.detail}. Check the base URL and the network."
+        return f"{self._subject}: no answer: {one_line(self.detail)}. Check the base URL and the network."
 
 
 @attrs.define(slots=False, repr=False)
@@ -294,7 +300,7 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"execution {self.execution_id!r}: no complete answer within {self.request_timeout:g} s. "
+            f"{self._subject}: no complete answer within {self.request_timeout:g} s. "
             "Check the network, or raise PollPolicy(request_timeout=...)."
         )
 
@@ -322,7 +328,7 @@ class VerificationTimeoutError(TruebitError, TimeoutError):
         last = "its status was never seen" if seen is None else f"last seen {seen.verification_status.value}"
         failed = f", last failure: {self.last_error}" if self.last_error is not None else ""
         return (
-            f"execution {self.execution_id!r}: not verified within the deadline of {self.deadline:g} s "
+            f"{self._subject}: not verified within the deadline of {self.deadline:g} s "
             f"(polls: {self.polls}, {last}{failed}). Wait again with the same ID, or allow a longer deadline."
         )
 
@@ -339,10 +345,10 @@ class VerificationFailedError(TruebitError):
 
 
 class StillRunningError(VerificationFailedError):
-    """verificationStatus is Running: there is no verdict yet."""
+    """verificationStatus is Running: there is no final state yet."""
 
     def __str__(self) -> str:
-        return f"execution {self.execution_id!r} is still running. Use wait_for_verification() to wait for its verdict."
+        return f"{self._subject} is still running. Use wait_for_verification() to wait for its final state."
 
 
 class IndeterminateError(VerificationFailedError):
@@ -350,7 +356,7 @@ class IndeterminateError(VerificationFailedError):
 
     def __str__(self) -> str:
         return (
-            f"execution {self.execution_id!r} is indeterminate: it took too long, the nodes disagreed, or too few "
+            f"{self._subject} is indeterminate: it took too long, the nodes disagreed, or too few "
             "of them answered. Submit it again, with a larger limit or fewer required solutions."
         )
 
@@ -365,8 +371,8 @@ class ExecutionFailedError(VerificationFailedError):
         elif solution is None:
             what = "was verified, but the reply holds no solution"
         else:
-            what = f"was verified, and the nodes agree that it failed (output {_shortened(solution.output)})"
-        return f"execution {self.execution_id!r} {what}. Check the task and its input, then submit it again."
+            what = f"was verified, and the nodes agree that it failed (output {shortened(solution.output)})"
+        return f"{self._subject} {what}. Check the task and its input, then submit it again."
 
 
 @attrs.define(slots=False, repr=False)
@@ -374,8 +380,8 @@ class SessionClosedError(TruebitError):
     """The session was closed before or during the call."""
 
     def __str__(self) -> str:
-        whose = "" if self.execution_id is None else f"execution {self.execution_id!r}: "
-        return f"{whose}the session is closed. Open a new TruebitSession, and close it only after its waits."
+        subject = "" if self.execution_id is None else f"{self._subject}: "
+        return f"{subject}the session is closed. Open a new TruebitSession, and close it only after its waits."
 
 
 @attrs.define(slots=False, repr=False)
@@ -391,9 +397,4 @@ class CheckpointError(TruebitError):
     detail: str
 
     def __str__(self) -> str:
-        return f"checkpoint {self.path}: {self.detail}"
-
-
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}…"
+        return f"checkpoint {one_line(self.path)}: {one_line(self.detail)}"

@@ -1,21 +1,24 @@
-"""What happens inside a session, told as it happens: what a listener, a log, a progress bar or a span sees.
+"""What happens inside a session, as it happens: for listeners, logs, progress displays and traces.
 
-A wait has one `Started`, and then one `Finished` or one `Left`. An exchange has one `Requested`, and then one `Polled`
-or one `Dropped`.
+A wait has one `Started`, and then one `Finished` or one `Left`. A request has one `Requested`, and then one `Polled` or
+one `Dropped`.
 
-A listener is any function that takes one event. It is called from the event loop, so it must be quick; what it raises
-is logged and does no harm. The logger ``truebit_async`` tells the same story: pauses at INFO, the rest at DEBUG.
+A listener is any function that takes one event. It is called from the event loop, so it must be quick. What it raises
+is logged, and the session goes on. The logger ``truebit_async`` gets the same events: pauses at INFO, the rest at
+DEBUG.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar, ParamSpec
 
 import attrs
 
+from truebit_async._text import one_line
 from truebit_async.errors import TruebitError
 from truebit_async.models import Execution, Outcome
 
@@ -41,19 +44,22 @@ class PollEvent:
 
     Attributes:
         execution_id: the execution it is about.
-        log_level: the level of the `logging` module at which the log tells of it.
+        kind: the kind of task of that execution, such as ``"function"``.
+        log_level: the level of the `logging` module at which it is logged.
     """
 
     execution_id: str
+    kind: str
 
     log_level: ClassVar[int] = logging.DEBUG
 
 
 @attrs.frozen
 class Started(PollEvent):
-    """A wait begins. This is told in a copy of its caller's `contextvars` context, and its requests are made in it.
+    """A wait begins.
 
-    So a listener may set a context variable here, such as the current span, for the requests to find.
+    Listeners hear it in a copy of the caller's `contextvars` context, and the requests of the wait are made in that
+    copy. So a listener may set a context variable, such as the current span, for these requests.
 
     Attributes:
         wait_number: the number of the wait, unique in this process; an execution may have several waits.
@@ -67,7 +73,7 @@ class Started(PollEvent):
 
 @attrs.frozen
 class Requested(PollEvent):
-    """An exchange begins."""
+    """A request begins."""
 
     def __str__(self) -> str:
         return f"execution {self.execution_id!r}: asking"
@@ -75,7 +81,7 @@ class Requested(PollEvent):
 
 @attrs.frozen
 class Polled(PollEvent):
-    """One exchange has ended. Waits that share it are told of it once.
+    """A request has ended with a result. A request that several waits share has one such event.
 
     Attributes:
         seconds: how many seconds it took.
@@ -94,10 +100,12 @@ class Polled(PollEvent):
 
 @attrs.frozen
 class Dropped(PollEvent):
-    """An exchange has ended without a result: nobody waits for it any more, or a bug ended it.
+    """A request has ended without a result that counts.
+
+    Nobody waits for it any more, or a bug ended it, or it met a connection that the server had closed and is repeated.
 
     Attributes:
-        seconds: how many seconds it had taken by then.
+        seconds: how many seconds it took until then.
     """
 
     seconds: float
@@ -111,9 +119,9 @@ class BackedOff(PollEvent):
     """A wait sleeps before its next poll.
 
     Attributes:
-        seconds: how many seconds it sleeps, as the policy's wait strategy decided.
+        seconds: how many seconds it sleeps, as the policy's wait strategy or the deadline decided.
         polls: how many polls of this wait were answered or failed so far.
-        wait_number: the number of the wait; None for ``get_execution_status``, which tries again without being one.
+        wait_number: the number of the wait; None for ``get_execution_status``, which is not a wait.
     """
 
     seconds: float
@@ -126,7 +134,7 @@ class BackedOff(PollEvent):
 
 @attrs.frozen
 class Paused(PollEvent):
-    """The server asked for a pause, and the whole session keeps it.
+    """The server asked for a pause. The whole session makes no requests for that long.
 
     Attributes:
         seconds: how many seconds it lasts, counted from now.
@@ -147,17 +155,17 @@ class Finished(PollEvent):
     """A wait has ended by itself.
 
     Attributes:
-        outcome: how.
+        outcome: how it ended.
         wait_number: the number of the wait.
     """
 
-    outcome: Outcome
+    outcome: Outcome[Execution]
     wait_number: int
 
     def __str__(self) -> str:
         outcome = self.outcome
         if outcome.execution is None:
-            what = f"no answer: {outcome.error}"
+            what = f"no final state: {outcome.error}"
         else:
             what = f"execution {self.execution_id!r}: {_status(outcome.execution)}"
         return f"{what} (finished after {outcome.elapsed:.3f} s, polls: {outcome.polls})"
@@ -165,7 +173,7 @@ class Finished(PollEvent):
 
 @attrs.frozen
 class Left(PollEvent):
-    """A wait was given up: its caller was cancelled, or left the loop over a batch; or a wait strategy raised.
+    """A wait has ended without an outcome: its caller was cancelled or left its loop, or a wait strategy raised.
 
     Attributes:
         wait_number: the number of the wait.
@@ -178,32 +186,80 @@ class Left(PollEvent):
 
 
 Listener = Callable[[PollEvent], None]
-"""Is told of every event of a session, in the order in which they happen."""
+"""A function that is called with every event of a session, in the order in which they happen."""
+
+P = ParamSpec("P")
 
 
-class Announcer:
-    """Tells the log and the listener of a session.
+class Emitter:
+    """Sends events to the log and to listeners.
 
     Args:
-        listener: the user's function; None if there is none.
+        listeners: functions that hear every event.
     """
 
-    def __init__(self, listener: Listener | None) -> None:
-        self._listener = listener
+    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
+        self._listeners = tuple(listeners)
+        self._target_listeners: dict[tuple[str, str], dict[int, Listener]] = {}  # by wait number
 
     @property
-    def has_audience(self) -> bool:
-        """Whether anybody would hear of a poll; if not, its events need not be made."""
-        return self._listener is not None or _logger.isEnabledFor(logging.DEBUG)
+    def is_listened_to(self) -> bool:
+        """Whether anybody would hear an event."""
+        return bool(self._listeners or self._target_listeners or _logger.isEnabledFor(logging.INFO))
 
-    def tell(self, event: PollEvent) -> None:
-        """Tell of an event. Never raises what the listener raises."""
-        _logger.log(event.log_level, "%s", event)
-        if self._listener is not None:
-            try:
-                self._listener(event)
-            except (Exception, asyncio.CancelledError):  # from a future of its own: nobody can cancel a function
-                _logger.exception("the listener of a session raised; the session goes on")
+    def emit(self, event_type: Callable[P, PollEvent], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Make an event and send it, if anybody listens. Nothing that a listener or the log raises gets out.
+
+        Args:
+            event_type: the class of the event.
+            args: its fields.
+            kwargs: more of its fields.
+        """
+        if not self.is_listened_to:
+            return
+        event = event_type(*args, **kwargs)
+        _call(_log, event)
+        for listener in self._listeners:
+            _call(listener, event)
+        if listeners := self._target_listeners.get((event.kind, event.execution_id)):
+            if isinstance(event, Started | BackedOff | Finished | Left):  # of one wait, which may have a listener
+                chosen = [listeners[event.wait_number]] if event.wait_number in listeners else []
+            else:
+                chosen = list(listeners.values())
+            for listener in chosen:
+                _call(listener, event)
+
+    @contextlib.contextmanager
+    def listening_to(self, kind: str, execution_id: str, wait_number: int, listener: Listener) -> Iterator[None]:
+        """Send the events of one wait to one more listener, those of its requests included.
+
+        Args:
+            kind: the kind of task.
+            execution_id: the execution.
+            wait_number: the number of the wait.
+            listener: hears its events.
+        """
+        listeners = self._target_listeners.setdefault((kind, execution_id), {})
+        listeners[wait_number] = listener
+        try:
+            yield
+        finally:
+            del listeners[wait_number]
+            if not listeners:
+                del self._target_listeners[kind, execution_id]
+
+
+def _log(event: PollEvent) -> None:
+    if _logger.isEnabledFor(event.log_level):
+        _logger.log(event.log_level, "%s", one_line(str(event)))
+
+
+def _call(listener: Listener, event: PollEvent) -> None:
+    try:
+        listener(event)
+    except (Exception, asyncio.CancelledError):  # CancelledError too: nobody can cancel a function
+        with contextlib.suppress(Exception, asyncio.CancelledError):  # a filter of the log may be what raised
+            _logger.exception("a listener of a session raised; the session goes on")
 
 
 def _status(execution: Execution) -> str:

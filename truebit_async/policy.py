@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import attrs
 from tenacity import RetryCallState
 from tenacity.wait import wait_base, wait_fixed, wait_random_exponential
 
 from truebit_async._arguments import check_count, check_positive
+from truebit_async.errors import ExecutionNotFoundError, TruebitError, UnknownStatusError
 
 __all__ = ["PollPolicy", "WaitStrategy"]
 
@@ -61,3 +62,18 @@ class PollPolicy:
         if self.unknown_status not in ("raise", "keep_waiting"):
             msg = f"unknown_status must be 'raise' or 'keep_waiting', not {self.unknown_status!r}"
             raise ValueError(msg)
+
+    def tolerates(self, error: TruebitError, elapsed: float) -> bool:
+        """Return whether a wait goes on after an error that is not transient.
+
+        Args:
+            error: the error.
+            elapsed: seconds since the wait began.
+        """
+        if isinstance(error, ExecutionNotFoundError):
+            return elapsed < self.not_found_grace
+        return isinstance(error, UnknownStatusError) and self.unknown_status == "keep_waiting"
+
+    def without_tolerance(self) -> Self:
+        """Return these budgets for a request that wants an answer now: every error that is not transient ends it."""
+        return attrs.evolve(self, not_found_grace=0.0, unknown_status="raise")

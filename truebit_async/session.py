@@ -1,28 +1,24 @@
-"""The session: what users hold. It composes the transport, the wire rules, the poller and the policy."""
+"""The session: what users hold. It composes the transport, the scheduler and the tasks, and has no rule of its own."""
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import EllipsisType, TracebackType
-from typing import Self
+from typing import Never, Self
 
 import aiohttp
-import attrs
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from truebit_async._arguments import check_count, check_positive
-from truebit_async._batch import wait_for_all
-from truebit_async._pacing import Pacer
-from truebit_async._poller import Poller
+from truebit_async._protocol.functions import FUNCTIONS
+from truebit_async._scheduler.pacer import Pacer
+from truebit_async._scheduler.poller import Poller
 from truebit_async._transport import Transport
-from truebit_async._wire import LARGE_BODY, check_execution_id, decode_status, status_path
-from truebit_async.errors import SessionClosedError, TruebitError, VerificationTimeoutError
-from truebit_async.events import Announcer, BackedOff, Listener
+from truebit_async.events import Emitter, Listener, PollEvent
 from truebit_async.models import Execution, Outcome
 from truebit_async.policy import PollPolicy
+from truebit_async.tasks import Tasks, check_policy
 
 __all__ = ["DEFAULT_BASE_URL", "TruebitSession", "wait_for_verification"]
 
@@ -47,7 +43,10 @@ class TruebitSession:
         max_concurrency: requests in flight at once, over the whole session.
         max_rate: requests per second over the whole session; None sets no cap.
         max_response_bytes: limit of one response body after decompression, in bytes.
-        listener: a quick function that is told of every wait, poll, back-off and pause: see `truebit_async.events`.
+        listeners: quick functions that are called with every event: see `truebit_async.events`.
+
+    Attributes:
+        functions: the function tasks. The session's own methods are short forms of its methods.
 
     Raises:
         TypeError: an argument has the wrong type; the message names it.
@@ -64,7 +63,7 @@ class TruebitSession:
         max_concurrency: int = 64,
         max_rate: float | None = None,
         max_response_bytes: int = 8 * 2**20,
-        listener: Listener | None = None,
+        listeners: Iterable[Listener] = (),
     ) -> None:
         check_count("max_concurrency", max_concurrency)
         if max_rate is not None:
@@ -73,10 +72,7 @@ class TruebitSession:
         if http is not None and not isinstance(http, aiohttp.ClientSession):
             msg = f"http must be an aiohttp.ClientSession, not {type(http).__name__}"
             raise TypeError(msg)
-        if listener is not None and not callable(listener):
-            msg = f"listener must be a function of one event, not {type(listener).__name__}"
-            raise TypeError(msg)
-        self._policy = _check_policy(PollPolicy() if policy is None else policy)
+        policy = PollPolicy() if policy is None else check_policy(policy)
         self._transport = Transport(
             base_url if base_url is not None else os.environ.get("TRUEBIT_BASE_URL") or DEFAULT_BASE_URL,
             api_key if api_key is not None else os.environ.get("TRUEBIT_API_KEY") or None,
@@ -84,13 +80,11 @@ class TruebitSession:
             max_connections=max_concurrency,
             max_response_bytes=max_response_bytes,
         )
-        self._announcer = Announcer(listener)
-        self._poller = Poller(self._fetch, Pacer(max_concurrency, max_rate), self._announcer)
-        self._retries: set[asyncio.Timeout] = set()
-        self._is_closed = False
+        self._poller = Poller(Pacer(max_concurrency, max_rate), Emitter(_check_listeners(listeners)))
+        self.functions: Tasks[Execution] = Tasks(FUNCTIONS, self._transport, self._poller, policy)
 
     async def __aenter__(self) -> Self:
-        self._check_open()
+        self._poller.check_open()
         return self
 
     async def __aexit__(
@@ -102,22 +96,28 @@ class TruebitSession:
         """Close the session: its waits end with `SessionClosedError`, its connections close.
 
         A client session passed in as ``http`` stays open. Closing twice is fine.
+
+        Raises:
+            RuntimeError: the session belongs to another event loop; close it there. Nothing was closed.
         """
-        self._is_closed = True
-        for scope in self._retries:
-            if not scope.expired():  # else it is on the way out already
-                scope.reschedule(asyncio.get_running_loop().time())
         try:
             await self._poller.close()
         finally:  # also if this is cancelled meanwhile: nobody may close it again
-            await self._transport.close()
+            if self._poller.is_closed:
+                await self._transport.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else "open"
+        if not hasattr(self, "functions"):
+            return "<TruebitSession, not initialized>"
+        state = "closed" if self._poller.is_closed else "open"
         return f"<TruebitSession {str(self._transport.base_url)!r} {state}>"
 
+    def __reduce__(self) -> Never:
+        msg = "a TruebitSession cannot be pickled or copied: it holds connections and the API key"
+        raise TypeError(msg)
+
     async def get_execution_status(self, execution_id: str) -> Execution:
-        """Ask once how an execution is doing; transient failures are tried again as the policy says.
+        """Ask once for the state of a function task's execution: see `Tasks.get_execution_status`.
 
         Args:
             execution_id: the ``executionId`` that the execute call returned.
@@ -126,33 +126,14 @@ class TruebitSession:
             The execution in whatever state it is, running or final.
 
         Raises:
-            InvalidExecutionIdError: the ID cannot be one; no request was sent.
-            ApiError: the dispatcher answered with an error, such as `ExecutionNotFoundError`.
-            UnexpectedResponseError: the answer is not one the API documents.
-            TransportError: there was no answer, ``max_consecutive_errors`` times in a row.
-            VerificationTimeoutError: the policy's deadline passed before any of that.
-            SessionClosedError: the session is closed.
+            TruebitError: see `Tasks.get_execution_status`.
         """
-        check_execution_id(execution_id)
-        self._check_open(execution_id)
-        started = self._poller.now()
-        try:
-            return await self._poller.request(execution_id, self._policy, started)
-        except TruebitError as error:
-            if not error.is_transient:
-                raise
-            return await self._try_again(execution_id, error, started)
+        return await self.functions.get_execution_status(execution_id)
 
     async def wait_for_verification(
-        self,
-        execution_id: str,
-        *,
-        policy: PollPolicy | None = None,
-        deadline: float | EllipsisType | None = ...,
+        self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
     ) -> Execution:
-        """Poll until ``verificationStatus`` leaves Running.
-
-        Any number of waits for one execution share its polls. Cancelling the call stops its polling at once.
+        """Poll until ``verificationStatus`` of a function task leaves Running: see `Tasks.wait_for_verification`.
 
         Args:
             execution_id: the ``executionId`` that the execute call returned.
@@ -160,22 +141,14 @@ class TruebitSession:
             deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
 
         Returns:
-            The execution in its final state. That may be Indeterminate or Error, and a Success may hold a run that
-            failed: read ``output`` or call ``raise_for_verification()`` to be told so by an exception.
+            The execution in its final state.
 
         Raises:
-            VerificationTimeoutError: the deadline passed; it keeps the last state seen.
-            InvalidExecutionIdError: the ID cannot be one; no request was sent.
-            ApiError: the dispatcher answered with an error that waiting cannot mend, or went on failing.
-            UnexpectedResponseError: an answer was not one the API documents.
-            TransportError: there was no answer, ``max_consecutive_errors`` times in a row.
-            SessionClosedError: the session is, or was meanwhile, closed.
+            TruebitError: see `Tasks.wait_for_verification`.
             TypeError: ``policy`` or ``deadline`` has the wrong type.
             ValueError: ``deadline`` is negative, zero, infinite or NaN.
         """
-        check_execution_id(execution_id)
-        self._check_open(execution_id)
-        return (await self._poller.wait(execution_id, self._budgets(policy, deadline))).unwrap()
+        return await self.functions.wait_for_verification(execution_id, policy=policy, deadline=deadline)
 
     def wait_for_verifications(
         self,
@@ -184,91 +157,40 @@ class TruebitSession:
         policy: PollPolicy | None = None,
         deadline: float | EllipsisType | None = ...,
         max_pending: int = 100_000,
-    ) -> AsyncGenerator[Outcome, None]:
-        """Wait for many executions, and yield one `Outcome` for each as it finishes.
-
-        No ID sinks another: whatever happens to one is in its outcome. An ID that comes again while it is pending
-        adds nothing. Leaving the loop stops the polling of the rest.
+    ) -> AsyncGenerator[Outcome[Execution], None]:
+        """Wait for many function tasks, one `Outcome` for each as it finishes: see `Tasks.wait_for_verifications`.
 
         Args:
             execution_ids: the IDs, as an iterable or an async iterable; it is read as there is room.
             policy: the budgets of each wait; None takes the session's.
-            deadline: seconds for each wait, from its first poll being due; in place of the policy's.
+            deadline: seconds for each wait, in place of the policy's; None waits for ever.
             max_pending: how many IDs are held at once.
 
         Raises:
             SessionClosedError: the session is closed.
-            TypeError: ``execution_ids`` is a single str, or not iterable; or another argument has the wrong type.
-            ValueError: ``max_pending`` is below 1, or ``deadline`` is negative, zero, infinite or NaN.
-            Exception: whatever reading ``execution_ids`` raised, after the outcomes that were already there.
+            TypeError: see `Tasks.wait_for_verifications`.
+            ValueError: see `Tasks.wait_for_verifications`.
         """
-        self._check_open()
-        check_count("max_pending", max_pending)
-        if isinstance(execution_ids, str) or not isinstance(execution_ids, Iterable | AsyncIterable):
-            msg = f"execution_ids must be an iterable of IDs, not {type(execution_ids).__name__}"
-            raise TypeError(msg)
-        return wait_for_all(self._poller, execution_ids, self._budgets(policy, deadline), max_pending)
-
-    async def _try_again(self, execution_id: str, error: TruebitError, started: float) -> Execution:
-        """Go on with a request whose first attempt has failed; tenacity is told of that attempt as of the others."""
-        policy, failures = self._policy, [error]
-
-        async def attempt() -> Execution:
-            if retrying.statistics["attempt_number"] == 1:
-                raise error
-            try:
-                return await self._poller.request(execution_id, policy, self._poller.now())
-            except TruebitError as later_error:
-                failures.append(later_error)
-                raise
-
-        def back_off(state: RetryCallState) -> None:
-            self._announcer.tell(BackedOff(execution_id, state.upcoming_sleep, len(failures), None))
-
-        def set_true_start(state: RetryCallState) -> None:
-            state.start_time = started
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda failure: isinstance(failure, TruebitError) and failure.is_transient),
-            wait=policy.wait,
-            stop=stop_after_attempt(policy.max_consecutive_errors),
-            before=set_true_start,
-            before_sleep=back_off,
-            reraise=True,
+        return self.functions.wait_for_verifications(
+            execution_ids, policy=policy, deadline=deadline, max_pending=max_pending
         )
-        scope = asyncio.timeout_at(None if policy.deadline is None else started + policy.deadline)
-        self._retries.add(scope)
-        try:
-            async with scope:
-                return await retrying(attempt)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            if self._is_closed or policy.deadline is None:
-                raise SessionClosedError(execution_id) from None
-            last, elapsed = failures[-1], self._poller.now() - started
-            raise VerificationTimeoutError(execution_id, policy.deadline, None, last, len(failures), elapsed) from last
-        finally:
-            self._retries.discard(scope)
 
-    async def _fetch(self, execution_id: str, request_timeout: float) -> Execution:
-        path = status_path(execution_id)
-        try:
-            response = await self._transport.get(path, execution_id=execution_id, timeout=request_timeout)
-            if len(response[2]) > LARGE_BODY:
-                return await asyncio.to_thread(decode_status, execution_id, *response, now=time.time())
-            return decode_status(execution_id, *response, now=time.time())
-        except TruebitError as error:
-            failure, response = self._transport.without_key(error), None
-        raise failure  # not in the block above, where the original would come along as its context
+    def watch(
+        self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
+    ) -> AsyncGenerator[PollEvent, None]:
+        """Wait for a function task, and yield the events of that wait; the last is `Finished`: see `Tasks.watch`.
 
-    def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
-        policy = self._policy if policy is None else _check_policy(policy)
-        return policy if deadline is ... else attrs.evolve(policy, deadline=deadline)
+        Args:
+            execution_id: the ``executionId`` that the execute call returned.
+            policy: the budgets of this wait; None takes the session's.
+            deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
 
-    def _check_open(self, execution_id: str | None = None) -> None:
-        if self._is_closed:
-            raise SessionClosedError(execution_id)
+        Raises:
+            TruebitError: see `Tasks.watch`.
+            TypeError: ``policy`` or ``deadline`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN.
+        """
+        return self.functions.watch(execution_id, policy=policy, deadline=deadline)
 
 
 async def wait_for_verification(
@@ -304,8 +226,16 @@ async def wait_for_verification(
         return await session.wait_for_verification(execution_id, deadline=deadline)
 
 
-def _check_policy(policy: PollPolicy) -> PollPolicy:
-    if not isinstance(policy, PollPolicy):
-        msg = f"policy must be a PollPolicy, not {type(policy).__name__}"
+def _check_listeners(listeners: Iterable[Listener]) -> tuple[Listener, ...]:
+    if not isinstance(listeners, Iterable):
+        msg = f"listeners must be an iterable of functions of one event, not {type(listeners).__name__}"
         raise TypeError(msg)
-    return policy
+    functions = tuple(listeners)
+    for function in functions:
+        if not callable(function):
+            msg = f"each listener must be a function of one event, not {type(function).__name__}"
+            raise TypeError(msg)
+        if inspect.iscoroutinefunction(function):
+            msg = "each listener must be a plain function, not an async one: let it put the event into a queue"
+            raise TypeError(msg)
+    return functions

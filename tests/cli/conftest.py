@@ -1,4 +1,4 @@
-"""The command, run in this process against a Simulator in another thread."""
+"""Fixtures that run the command in this process, and a Simulator in another thread."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Ran, Run
-from policies import FAST
 
 import truebit_async.cli
+from tests.cli.command import Ran, Run
+from tests.policies import FAST
 from truebit_async.cli import app as cli_app
 from truebit_async.testing import Simulator
 
@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A Simulator that the command finds in its environment, and a policy that does not dawdle."""
+    """A Simulator at TRUEBIT_BASE_URL, and a policy with short waits."""
     simulator = Simulator()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

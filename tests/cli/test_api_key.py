@@ -1,4 +1,4 @@
-"""The option --api-key-file: the key gets to the dispatcher, and nowhere else."""
+"""The option --api-key-file: the key is sent to the dispatcher, and appears nowhere else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from command import Run
 
+from tests.cli.command import Run
 from truebit_async.cli import app as cli_app
 from truebit_async.cli.api_key import read_api_key
 from truebit_async.testing import Simulator
@@ -31,7 +31,7 @@ def test_the_key_of_the_file_is_sent(run: Run, server: Simulator, tmp_path: Path
     assert KEY not in ran.out + ran.err
 
 
-def test_without_the_option_it_is_that_of_the_environment(run: Run, server: Simulator) -> None:
+def test_without_the_option_the_key_of_the_environment_is_sent(run: Run, server: Simulator) -> None:
     server.add("id")
     assert run("status", "id").code == 0
     assert [request.headers["x-api-key"] for request in server.requests] == ["from-the-environment"]
@@ -49,7 +49,7 @@ def test_without_the_option_it_is_that_of_the_environment(run: Run, server: Simu
         (f"\x00{KEY}".encode(), "printable ASCII"),
     ],
 )
-def test_a_file_that_holds_no_key(run: Run, tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_without_a_valid_key_is_refused(run: Run, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "key").write_bytes(content)
     ran = run("wait", "--api-key-file", str(tmp_path / "key"), "id")
     assert ran.code == 2
@@ -63,14 +63,16 @@ def test_a_file_that_holds_no_key(run: Run, tmp_path: Path, content: bytes, mess
 
 
 @pytest.mark.parametrize(("path", "message"), [("/no/such/file", "No such file"), ("/", "directory"), ("-", "No such")])
-def test_a_file_that_cannot_be_read(run: Run, path: str, message: str) -> None:
+def test_an_unreadable_key_file_is_refused(run: Run, path: str, message: str) -> None:
     ran = run("status", "--api-key-file", path, "id")
     assert ran.code == 2
     assert f"cannot read {path}: " in ran.prose
     assert message in ran.prose
 
 
-def test_a_bug_does_not_tell_it(run: Run, server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_report_does_not_show_the_key(
+    run: Run, server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fail(*_: object) -> None:
         msg = f"leaked {KEY}"
         raise LookupError(msg)
@@ -81,4 +83,6 @@ def test_a_bug_does_not_tell_it(run: Run, server: Simulator, tmp_path: Path, mon
     assert ran.code == 70
     assert "LookupError: leaked ***" in ran.err
     assert KEY not in ran.out + ran.err
-    assert os.environ["TRUEBIT_API_KEY"] == "from-the-environment"  # which other processes would inherit
+    assert (
+        os.environ["TRUEBIT_API_KEY"] == "from-the-environment"
+    )  # a changed variable would be inherited by other processes

@@ -1,4 +1,4 @@
-"""What the command says of exceptions that nobody expected."""
+"""Reports of unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from importlib.metadata import version
 
 import pytest
-from command import Run
 
 import truebit_async
+from tests.cli.command import Run
 from truebit_async.cli import app as cli_app
 from truebit_async.cli.bugs import report_bug
 from truebit_async.testing import Simulator
@@ -33,23 +33,23 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_a_bug_is_reported_ready_for_an_issue(run: Run, server: Simulator) -> None:
+def test_a_report_has_everything_a_bug_report_needs(run: Run, server: Simulator) -> None:
     ran = run("wait", "--json", "id")
     assert ran.code == 70
     assert ran.out == ""
     first, *_, versions, _, last = ran.err.splitlines()
-    assert first == "truebit-async: this is a bug of truebit-async, and no fault of yours: LookupError: with ***"
+    assert first == "truebit-async: this is a bug in truebit-async: LookupError: with ***"
     assert "Traceback (most recent call last)" in ran.err
     assert "test_bugs.py" in ran.err
     assert f"truebit_async {truebit_async.__version__}" in versions
     assert platform.python_version() in versions
     assert f"aiohttp {version('aiohttp')}" in versions
     assert f"{platform.system()} {platform.release()} {platform.machine()}" in versions
-    assert last == "Please report this with the text above."
+    assert last == "Please report this bug, and include the text above."
 
 
 @pytest.mark.usefixtures("broken")
-def test_it_tells_neither_the_key_nor_what_variables_hold(run: Run, server: Simulator) -> None:
+def test_a_report_shows_neither_the_key_nor_local_variables(run: Run, server: Simulator) -> None:
     ran = run("wait", "id")
     assert KEY not in ran.err
     assert repr(KEY) not in ran.err
@@ -58,13 +58,13 @@ def test_it_tells_neither_the_key_nor_what_variables_hold(run: Run, server: Simu
 
 
 @pytest.mark.usefixtures("broken")
-def test_without_a_key_nothing_is_struck_out(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_nothing_is_replaced(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUEBIT_API_KEY")
     assert KEY in run("wait", "id").err
 
 
 @pytest.mark.parametrize("key", ["plain", "it's", 'say "so"', "a\\b", "'\"\\"])
-def test_the_key_is_struck_out_however_often_it_was_quoted(
+def test_the_key_is_replaced_however_often_it_was_quoted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     monkeypatch.setenv("TRUEBIT_API_KEY", key)

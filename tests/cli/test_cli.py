@@ -10,6 +10,7 @@ import json
 import os
 import re
 import runpy
+import stat
 import sys
 import types
 from collections import Counter
@@ -18,18 +19,20 @@ from typing import Any
 
 import attrs
 import pytest
-from command import Run
-from policies import FAST
 
 import truebit_async.cli
+from tests.cli.command import Run
+from tests.policies import FAST
 from truebit_async.checkpoint import read_checkpoint
+from truebit_async.cli import app as cli_app
 from truebit_async.cli import demo as cli_demo
+from truebit_async.cli import output
 from truebit_async.cli import run as cli_run
-from truebit_async.cli.cast import CAST
+from truebit_async.cli.scenarios import SCENARIOS
 from truebit_async.testing import Reply, Simulator
 
 
-def add_every_fate(simulator: Simulator) -> None:
+def add_every_outcome(simulator: Simulator) -> None:
     simulator.add("good", polls=2, output="42 ü")
     simulator.add("failed", execution_status="failed")
     simulator.add("indeterminate", status="Indeterminate")
@@ -42,12 +45,12 @@ def add_every_fate(simulator: Simulator) -> None:
 
 
 def test_wait_prints_a_line_for_each(run: Run, server: Simulator) -> None:
-    add_every_fate(server)
+    add_every_outcome(server)
     ran = run("wait", "good", "failed", "indeterminate", "error")
     assert ran.code == 1
     assert ran.lines.keys() == {"good", "failed", "indeterminate", "error"}
     good = ran.lines["good"]
-    assert list(good) == ["executionId", "verificationStatus", "clearTextSolution", "polls", "elapsed", "error"]
+    assert list(good) == ["executionId", "kind", "verificationStatus", "clearTextSolution", "polls", "elapsed", "error"]
     assert good["verificationStatus"] == "Success"
     assert good["clearTextSolution"]["output"] == "42 ü"
     assert good["clearTextSolution"]["signature"]["v"] == 28
@@ -58,6 +61,7 @@ def test_wait_prints_a_line_for_each(run: Run, server: Simulator) -> None:
     assert ran.lines["indeterminate"]["verificationStatus"] == "Indeterminate"
     assert ran.lines["error"] | {"elapsed": 0} == {
         "executionId": "error",
+        "kind": "function",
         "verificationStatus": "Error",
         "clearTextSolution": None,
         "polls": 1,
@@ -65,8 +69,8 @@ def test_wait_prints_a_line_for_each(run: Run, server: Simulator) -> None:
         "error": None,
     }
     assert "4 of 4 finished" in ran.err
-    for verdict in ("succeeded", "failed", "indeterminate", "error"):
-        assert re.search(rf"{verdict} +│ +1 ", ran.err)
+    for category in ("succeeded", "failed", "indeterminate", "error"):
+        assert re.search(rf"{category} +│ +1 ", ran.err)
     assert "6 requests in" in ran.err
 
 
@@ -85,14 +89,14 @@ def test_wait_prints_a_line_for_each(run: Run, server: Simulator) -> None:
     ],
 )
 def test_exit_codes_of_wait(run: Run, server: Simulator, ids: list[str], code: int) -> None:
-    add_every_fate(server)
+    add_every_outcome(server)
     ran = run("wait", "--deadline", "0.5", *ids)
     assert ran.code == code
     assert ran.lines.keys() == set(ids)
 
 
 def test_errors_are_in_the_line(run: Run, server: Simulator) -> None:
-    add_every_fate(server)
+    add_every_outcome(server)
     lines = run("wait", "--deadline", "0.3", "missing", "endless", "forbidden", "bad\tid").lines
     assert {execution_id: line["error"]["type"] for execution_id, line in lines.items()} == {
         "missing": "ExecutionNotFoundError",
@@ -107,7 +111,7 @@ def test_errors_are_in_the_line(run: Run, server: Simulator) -> None:
     assert all(line["verificationStatus"] is None for line in lines.values())
 
 
-def test_unreachable(run: Run, server: Simulator) -> None:
+def test_an_unreachable_dispatcher(run: Run, server: Simulator) -> None:
     ran = run("wait", "--base-url", "http://127.0.0.1:1", "id")
     assert ran.code == 3
     assert ran.lines["id"]["error"]["type"] == "TransportError"
@@ -153,23 +157,21 @@ def test_wrong_usage(run: Run, arguments: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "wait"])
-def test_a_base_url_of_the_environment_that_cannot_be_used(
-    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+def test_an_invalid_base_url_in_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("TRUEBIT_BASE_URL", "ftp://x")
     ran = run(command, "id")
     assert ran.code == 2
     assert "base_url must be an http://" in ran.prose
-    assert "TRUEBIT_BASE_URL" in ran.prose or "in the environment" in ran.prose  # Typer 0.26 leaves it to us
+    assert "TRUEBIT_BASE_URL" in ran.prose or "in the environment" in ran.prose  # Typer 0.26 does not check it
 
 
 @pytest.mark.parametrize("command", ["status", "wait"])
-def test_a_key_that_travels_unencrypted_is_a_warning_in_one_line(
+def test_an_unencrypted_key_is_a_warning_on_one_line(
     run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     server.add("id")
     monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2")
-    not_loopback = server.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # it leads there all the same
+    not_loopback = server.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # this address leads to the same server
     ran = run(command, "--base-url", not_loopback, "id")
     assert ran.code == 0
     first, *rest = ran.err.splitlines()
@@ -177,7 +179,7 @@ def test_a_key_that_travels_unencrypted_is_a_warning_in_one_line(
     assert "arning" not in "".join(rest)
 
 
-def test_an_id_that_is_not_there_yet(run: Run, server: Simulator) -> None:
+def test_not_found_grace(run: Run, server: Simulator) -> None:
     server.script("late", Reply.error(404, "unknown"), Reply.success("there"))
     assert run("wait", "late").code == 3
     server.script("later", Reply.error(404, "unknown"), Reply.success("there"))
@@ -186,15 +188,15 @@ def test_an_id_that_is_not_there_yet(run: Run, server: Simulator) -> None:
     assert ran.lines["later"]["polls"] == 2
 
 
-def test_a_key_that_cannot_be_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_key_in_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2\n")
     ran = run("status", "id")
     assert ran.code == 2
-    assert ran.err.startswith("truebit-async: in the environment: api_key must be printable ASCII")
+    assert ran.err.startswith("truebit-async: wrong value in the environment: api_key must be printable ASCII")
     assert "hunter2" not in ran.err
 
 
-def test_ctrl_c_exits_130_and_says_how_to_go_on(
+def test_ctrl_c_exits_130_and_says_how_to_continue(
     run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def interrupted(_: asyncio.Runner, command: Any) -> None:
@@ -210,11 +212,11 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
     assert f"run the same command with --out {tmp_path / 'out'} --resume" in ran.err
 
 
-def test_the_fastest_loop_there_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uvloop_is_used_if_it_is_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", types.SimpleNamespace(new_event_loop="fast"))
-    assert cli_run._fastest_loop() == "fast"  # type: ignore[comparison-overlap]
+    assert cli_run._loop_factory() == "fast"  # type: ignore[comparison-overlap]
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert cli_run._fastest_loop() is None
+    assert cli_run._loop_factory() is None
 
 
 # wait --from and --out
@@ -239,7 +241,7 @@ def test_ids_may_be_json_and_malformed_lines_stop_nothing(run: Run, server: Simu
 
 
 @pytest.mark.parametrize("source", ["file", "-"])
-def test_nothing_but_malformed_lines(run: Run, server: Simulator, tmp_path: Path, source: str) -> None:
+def test_an_input_with_only_malformed_lines(run: Run, server: Simulator, tmp_path: Path, source: str) -> None:
     (tmp_path / "ids").write_bytes(b"{\n\xff\xfe")
     path = str(tmp_path / "ids")
     where = "stdin" if source == "-" else path
@@ -253,9 +255,9 @@ def test_nothing_but_malformed_lines(run: Run, server: Simulator, tmp_path: Path
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (["empty.txt"], "empty.txt holds no execution ID"),
-        (["-"], "stdin holds no execution ID"),
-        (["-", "empty.txt"], "empty.txt holds no execution ID; stdin holds no execution ID"),
+        (["empty.txt"], "empty.txt contains no execution ID"),
+        (["-"], "stdin contains no execution ID"),
+        (["-", "empty.txt"], "empty.txt contains no execution ID; stdin contains no execution ID"),
     ],
 )
 def test_an_input_without_any_id(
@@ -305,8 +307,8 @@ def test_stdin_goes_with_out_and_resume_and_arguments(run: Run, server: Simulato
     assert (summary["total"], summary["skipped"], summary["malformed"]) == (3, 1, 0)
 
 
-def test_the_summary_as_json_is_the_last_line_and_the_only_summary(run: Run, server: Simulator) -> None:
-    add_every_fate(server)
+def test_the_json_summary_is_the_last_line_and_the_only_summary(run: Run, server: Simulator) -> None:
+    add_every_outcome(server)
     ran = run("wait", "good", "failed", "indeterminate", "error", "missing", "--json")
     assert ran.code == 3
     *results, last = ran.out.splitlines()
@@ -318,7 +320,7 @@ def test_the_summary_as_json_is_the_last_line_and_the_only_summary(run: Run, ser
     assert ran.err == ""
 
 
-def test_the_summary_as_json_tells_of_malformed_lines_and_of_interruptions(
+def test_the_json_summary_counts_malformed_lines_and_follows_an_interruption(
     run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.add("a")
@@ -350,7 +352,7 @@ class BrokenFile(io.StringIO):
      ["--version"], ["--help"]],
     ids=" ".join,
 )  # fmt: skip
-def test_a_stdout_that_is_full_is_no_bug(
+def test_a_full_disk_under_stdout_is_not_reported_as_a_bug(
     run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -363,18 +365,16 @@ def test_a_stdout_that_is_full_is_no_bug(
     assert "Traceback" not in ran.err
 
 
-def test_a_reader_that_has_seen_enough_ends_it_quietly(
-    run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_pipe_ends_the_command_quietly(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     server.add("a")
-    monkeypatch.setattr(sys, "stderr", sys.stderr)  # Typer exchanges both
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # Typer replaces both streams
     monkeypatch.setattr(sys, "stdout", BrokenFile(errno.EPIPE))
     ran = run("wait", "a")
     assert (ran.code, ran.err) == (1, "")
 
 
-def test_results_go_to_a_file_and_a_second_run_goes_on(run: Run, server: Simulator, tmp_path: Path) -> None:
-    add_every_fate(server)
+def test_results_go_to_a_file_and_a_second_run_continues_it(run: Run, server: Simulator, tmp_path: Path) -> None:
+    add_every_outcome(server)
     out = tmp_path / "results.jsonl"
     arguments = ["wait", "good", "failed", "missing", "endless", "--deadline", "0.3", "--out", str(out)]
     ran = run(*arguments)
@@ -385,7 +385,7 @@ def test_results_go_to_a_file_and_a_second_run_goes_on(run: Run, server: Simulat
     server.add("missing", output="found")
     server.add("endless", output="ended")
     ran = run(*arguments, "--resume")
-    assert (ran.code, ran.out) == (1, "")  # the failed one counts, though it was not asked for again
+    assert (ran.code, ran.out) == (1, "")  # the failed one counts although it was skipped
     assert {request.execution_id for request in server.requests} == {"missing", "endless"}
     assert all(record.is_final for record in {r.execution_id: r for r in read_checkpoint(out)}.values())
     assert "2 of 2 finished" in ran.err
@@ -396,7 +396,7 @@ def test_results_go_to_a_file_and_a_second_run_goes_on(run: Run, server: Simulat
     assert not server.requests
 
 
-def test_a_torn_line_is_reported_and_mended(run: Run, server: Simulator, tmp_path: Path) -> None:
+def test_a_torn_line_is_reported_and_removed(run: Run, server: Simulator, tmp_path: Path) -> None:
     server.add("a")
     server.add("b")
     out = tmp_path / "results.jsonl"
@@ -409,7 +409,7 @@ def test_a_torn_line_is_reported_and_mended(run: Run, server: Simulator, tmp_pat
     assert [record.execution_id for record in read_checkpoint(out)] == ["a", "b"]
 
 
-def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Path) -> None:
+def test_unusable_out_files(run: Run, server: Simulator, tmp_path: Path) -> None:
     foreign = tmp_path / "notes.txt"
     foreign.write_text("dear diary\n")
     os.mkfifo(tmp_path / "fifo")
@@ -418,7 +418,7 @@ def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Pa
     server.requests.clear()
     for arguments, message in [
         (["--out", str(foreign)], "it exists and is not empty"),
-        (["--out", str(foreign), "--resume"], "line 1 is no outcome"),
+        (["--out", str(foreign), "--resume"], "line 1 is not an outcome"),
         (["--out", str(full)], "it exists and is not empty"),
         (["--out", str(tmp_path)], "Is a directory"),
         (["--out", str(tmp_path / "no" / "such")], "No such file or directory; name another file, or fix that"),
@@ -433,12 +433,12 @@ def test_out_files_that_cannot_be_used(run: Run, server: Simulator, tmp_path: Pa
     assert foreign.read_text() == "dear diary\n"
 
 
-def test_wrong_configuration_leaves_no_file(run: Run, tmp_path: Path) -> None:
+def test_wrong_configuration_creates_no_file(run: Run, tmp_path: Path) -> None:
     assert run("wait", "id", "--base-url", "ftp://x", "--out", str(tmp_path / "out")).code == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_is_an_error_and_not_a_loss(run: Run, server: Simulator, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_out_file_is_an_error(run: Run, server: Simulator, tmp_path: Path) -> None:
     server.add("a")
     ran = run("wait", "a", "--out", "/dev/full")
     assert ran.code == 3
@@ -453,7 +453,7 @@ def test_a_full_disk_is_an_error_and_not_a_loss(run: Run, server: Simulator, tmp
     ("execution_id", "code"), [("good", 1), ("failed", 1), ("indeterminate", 1), ("error", 1), ("done", 0)]
 )
 def test_status_prints_the_state(run: Run, server: Simulator, execution_id: str, code: int) -> None:
-    add_every_fate(server)
+    add_every_outcome(server)
     server.add("done", output="7")
     ran = run("status", execution_id)
     assert ran.code == code
@@ -461,7 +461,7 @@ def test_status_prints_the_state(run: Run, server: Simulator, execution_id: str,
     assert ran.err == ""
 
 
-def test_status_of_what_does_not_exist(run: Run, server: Simulator) -> None:
+def test_status_of_an_unknown_execution(run: Run, server: Simulator) -> None:
     ran = run("status", "missing")
     assert ran.code == 3
     assert ran.out == ""
@@ -471,26 +471,26 @@ def test_status_of_what_does_not_exist(run: Run, server: Simulator) -> None:
 # demo and simulate
 
 
-def test_the_demo_runs_as_planned(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_ends_as_expected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_demo, "_POLICY", FAST)
     ran = run("demo")
     assert ran.code == 0
-    assert "Every execution ended as planned" in ran.out
-    for role in CAST:
-        assert f"{role.count} {role.name}" in ran.out
+    assert "Every execution ended as expected" in ran.out
+    for scenario in SCENARIOS:
+        assert f"{scenario.count} {scenario.name}" in ran.out
     assert "38 of 38 finished" in ran.err
     assert re.search(r"succeeded +│ +23 ", ran.err)
     assert re.search(r"no answer +│ +2 ", ran.err)
 
 
-def test_a_demo_that_goes_wrong_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_with_an_unexpected_outcome_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_demo, "_POLICY", attrs.evolve(FAST, max_consecutive_errors=1))
     ran = run("demo")
     assert ran.code == 1
-    assert "NOT every execution ended as planned" in ran.out
+    assert "NOT every execution ended as expected" in ran.out
 
 
-def test_a_port_that_is_taken(run: Run, server: Simulator) -> None:
+def test_a_port_that_is_in_use(run: Run, server: Simulator) -> None:
     ran = run("simulate", "--port", server.url.rpartition(":")[2])
     assert ran.code == 2
     assert "in use" in ran.err
@@ -503,7 +503,7 @@ def test_simulate_prints_its_ids(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(asyncio.Event, "wait", leave)
     ran = run("simulate", "--port", "0")
     assert ran.code == 130
-    assert ran.out.splitlines() == [execution_id for role in CAST for execution_id in role.execution_ids]
+    assert ran.out.splitlines() == [execution_id for scenario in SCENARIOS for execution_id in scenario.execution_ids]
     assert "listens at http://127.0.0.1:" in ran.err
 
 
@@ -517,14 +517,14 @@ def test_version(run: Run) -> None:
 def test_python_dash_m(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["truebit_async", "--version"])
     with pytest.raises(SystemExit) as caught:
-        # Not run_module: pytest reads the modules of a package with a plugin, and its loader has no code to give.
+        # Not run_module: pytest loads the package with its own loader, which has no `get_code`.
         runpy.run_path(str(Path(truebit_async.__file__).with_name("__main__.py")), run_name="__main__")
     assert caught.value.code == 0
     assert "truebit-async" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_the_extra_it_says_which_one(run: Run, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_without_the_extra_the_command_names_it(run: Run, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     hide(monkeypatch, missing)
     ran = run("demo")
     assert ran.code == 2
@@ -548,3 +548,19 @@ def hide(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     for module in [name for name in sys.modules if name.startswith("truebit_async.cli.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(builtins, "__import__", import_without)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_display_leaves_a_terminal_to_whoever_types_on_it(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: is_terminal))
+    monkeypatch.setattr(cli_app, "stdout_is_a_pipe", lambda: False)
+    assert cli_app._is_free_for_a_display(reads_stdin=True, prints_results=True) is not is_terminal
+
+
+@pytest.mark.parametrize(("mode", "is_pipe"), [(stat.S_IFIFO, True), (stat.S_IFSOCK, True), (stat.S_IFREG, False)])
+def test_what_is_a_pipe(monkeypatch: pytest.MonkeyPatch, mode: int, is_pipe: bool) -> None:
+    fstat = os.fstat
+    with monkeypatch.context() as patch:
+        patch.setattr("truebit_async.cli.output.os.fstat", lambda number: os.stat_result((mode, *fstat(number)[1:])))
+        found = output.stdout_is_a_pipe()
+    assert found is is_pipe

@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Parsing durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truebit_async.cli.duration import FORMS, parse_duration
+from truebit_async.cli.duration import EXAMPLES, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from truebit_async.cli.duration import FORMS, parse_duration
         ("007", 7),
     ],
 )
-def test_what_is_a_duration(text: str, seconds: float) -> None:
+def test_valid_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
@@ -36,29 +36,29 @@ def test_what_is_a_duration(text: str, seconds: float) -> None:
         "1\n", "1,5h", "1.h", ".5h", "1e3", "nan", "inf", "1_000", "\N{ARABIC-INDIC DIGIT ONE}", "1..5", "9" * 400,
     ],
 )  # fmt: skip
-def test_what_is_none(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration above zero; write it like") as caught:
         parse_duration(text)
     assert repr(text) in str(caught.value)
-    assert str(caught.value).endswith(FORMS)
+    assert str(caught.value).endswith(EXAMPLES)
 
 
 amounts = st.integers(0, 10_000)
 
 
 @given(days=amounts, hours=amounts, minutes=amounts, seconds=amounts.filter(bool))
-def test_the_units_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
+def test_units_are_added_up(days: int, hours: int, minutes: int, seconds: int) -> None:
     expected = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     assert parse_duration(f"{days}d{hours}h{minutes}m{seconds}s") == expected
     assert parse_duration(str(expected)) == expected
 
 
 @given(st.text("0123456789.dhms-e \n", max_size=12) | st.text(max_size=12))
-def test_anything_else_is_refused_in_the_same_words(text: str) -> None:
+def test_any_text_is_parsed_or_refused_with_the_same_message(text: str) -> None:
     try:
         seconds = parse_duration(text)
     except ValueError as error:
-        assert str(error) == f"{text!r} is not a duration above zero; write it like {FORMS}"
+        assert str(error) == f"{text!r} is not a duration above zero; write it like {EXAMPLES}"
     else:
         assert 0 < seconds < float("inf")
         assert set(text) <= set("0123456789.dhms")

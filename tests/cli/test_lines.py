@@ -1,4 +1,4 @@
-"""Lines of a file descriptor, on both event loops."""
+"""Reading lines from a file descriptor, on asyncio and on uvloop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_on_loop(request: pytest.FixtureRequest) -> RunOnLoop:
 
 @pytest.fixture
 def pipe() -> Iterator[list[int]]:
-    """Both ends of a pipe; a test takes out the one that it closes."""
+    """The two ends of a pipe. A test that closes an end removes it from the list."""
     ends = list(os.pipe())
     yield ends
     for end in ends:
@@ -63,8 +63,8 @@ def test_lines_of_a_file(run_on_loop: RunOnLoop, tmp_path: Path, content: bytes,
         assert run_on_loop(all_of(aiter(lines))) == expected
 
 
-def test_a_line_comes_before_the_next_is_there(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
-    async def play() -> None:
+def test_a_line_is_yielded_before_the_next_one_arrives(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def main() -> None:
         with LineReader(pipe[0]) as reader:
             lines = aiter(reader)
             os.write(pipe[1], b"a\nb")
@@ -77,11 +77,11 @@ def test_a_line_comes_before_the_next_is_there(run_on_loop: RunOnLoop, pipe: lis
             os.close(pipe.pop())
             assert [line async for line in lines] == []
 
-    run_on_loop(play())
+    run_on_loop(main())
 
 
-def test_a_pipe_that_somebody_has_switched_to_non_blocking(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
-    async def play() -> None:
+def test_a_pipe_in_non_blocking_mode(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def main() -> None:
         os.set_blocking(pipe[0], False)
         with LineReader(pipe[0]) as reader:
             line = asyncio.ensure_future(anext(aiter(reader)))
@@ -89,11 +89,11 @@ def test_a_pipe_that_somebody_has_switched_to_non_blocking(run_on_loop: RunOnLoo
             os.write(pipe[1], b"a\n")
             assert await line == b"a"
 
-    run_on_loop(play())
+    run_on_loop(main())
 
 
-def test_what_nobody_asked_for_is_left_in_the_pipe(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
-    async def play() -> None:
+def test_data_that_was_not_requested_stays_in_the_pipe(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    async def main() -> None:
         with LineReader(pipe[0]) as reader:
             os.write(pipe[1], b"a\n")
             assert await anext(aiter(reader)) == b"a"
@@ -101,10 +101,10 @@ def test_what_nobody_asked_for_is_left_in_the_pipe(run_on_loop: RunOnLoop, pipe:
             await asyncio.sleep(0.05)
         assert os.read(pipe[0], 10) == b"b\n"
 
-    run_on_loop(play())
+    run_on_loop(main())
 
 
-def test_a_line_without_end_takes_no_more_memory_than_shows_that(
+def test_an_endless_line_is_cut_just_above_the_limit(
     run_on_loop: RunOnLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli_lines, "MAX_LINE", 30_000)
@@ -115,7 +115,7 @@ def test_a_line_without_end_takes_no_more_memory_than_shows_that(
     assert short == b"short"
 
 
-def test_a_read_that_fails(run_on_loop: RunOnLoop, tmp_path: Path) -> None:
+def test_a_failed_read_raises(run_on_loop: RunOnLoop, tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         with LineReader(descriptor) as lines, pytest.raises(IsADirectoryError):
@@ -124,49 +124,51 @@ def test_a_read_that_fails(run_on_loop: RunOnLoop, tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-def test_a_silent_pipe_holds_nobody_and_the_thread_ends_with_its_read(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
-    async def play() -> None:
+def test_a_silent_pipe_does_not_delay_the_end_and_the_thread_ends_after_its_read(
+    run_on_loop: RunOnLoop, pipe: list[int]
+) -> None:
+    async def main() -> None:
         with LineReader(pipe[0]) as lines:
             await asyncio.wait_for(all_of(aiter(lines)), 0.05)
 
     started = time.monotonic()
     with pytest.raises(TimeoutError):
-        run_on_loop(play())
+        run_on_loop(main())
     assert time.monotonic() - started < 1
     (thread,) = reader_threads()
     assert thread.daemon
-    os.write(pipe[1], b"too late\n")  # its loop is closed by now
+    os.write(pipe[1], b"too late\n")  # the loop has been closed
     thread.join(5)
     assert not reader_threads()
 
 
-def test_what_comes_for_a_reader_that_was_cancelled_does_no_harm(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
-    complaints: list[dict[str, Any]] = []
+def test_data_for_a_cancelled_read_is_dropped(run_on_loop: RunOnLoop, pipe: list[int]) -> None:
+    unhandled: list[dict[str, Any]] = []
 
-    async def play() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
         with LineReader(pipe[0]) as lines:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(all_of(aiter(lines)), 0.05)
             os.write(pipe[1], b"too late\n")
             await asyncio.sleep(0.05)
 
-    run_on_loop(play())
-    assert complaints == []
+    run_on_loop(main())
+    assert unhandled == []
     for thread in reader_threads():
         thread.join(5)
     assert not reader_threads()
 
 
 def test_a_line_that_is_too_long_is_malformed() -> None:
-    complaints: list[str] = []
-    parser = IdParser("ids", complaints.append)
-    assert list(parser.ids_in(b"x" * (MAX_LINE + 1))) == []
-    assert list(parser.ids_in(b"id")) == ["id"]
-    assert complaints == ["ids:1: the line is longer than 16 MiB"]
+    reports: list[str] = []
+    parser = IdParser("ids", reports.append)
+    assert parser.parse(b"x" * (MAX_LINE + 1)) is None
+    assert parser.parse(b"id") == "id"
+    assert reports == ["ids:1: the line is longer than 16 MiB"]
 
 
-async def test_lines_that_cannot_be_read_say_whose_they_are() -> None:
+async def test_a_failed_read_names_the_source() -> None:
     async def fail() -> AsyncIterator[bytes]:
         yield b"id"
         raise OSError(5, "Input/output error")

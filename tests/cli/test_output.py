@@ -1,4 +1,4 @@
-"""Standard streams that whoever starts the command has closed."""
+"""The standard streams, some of which may be closed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from truebit_async.cli.output import open_what_is_closed, say
+from truebit_async.cli.output import print_to_stderr, reopen_standard_streams
 from truebit_async.testing import Simulator
 
 
-def test_python_gets_streams_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_streams_are_reopened_on_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
     def fail(descriptor: int) -> None:
@@ -25,17 +25,19 @@ def test_python_gets_streams_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) 
         patched.setattr(os, "open", lambda *arguments: opened.append(arguments))
         patched.setattr(sys, "stderr", None)
         stdout = sys.stdout
-        with patched.context() as closed:  # `open` asks for the size of what it opens
+        with patched.context() as closed:  # the real `open` would call the patched fstat
             closed.setattr("builtins.open", lambda *_, **__: io.StringIO())
-            open_what_is_closed()
+            reopen_standard_streams()
         assert opened == [(os.devnull, os.O_RDWR)]
         assert sys.stdout is stdout
-        say("to nobody")
+        print_to_stderr("discarded")
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_the_command_runs_without_them(server: Simulator, closed: str) -> None:
-    """Libuv ends a process whose sockets have the numbers of standard streams."""
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(each, marks=pytest.mark.full) for each in ("<&-", ">&-", "2>&-")), "<&- >&- 2>&-"]
+)
+def test_the_command_runs_with_closed_streams(server: Simulator, closed: str) -> None:
+    """Libuv aborts a process in which a socket has the number of a standard stream."""
     server.add("id")
     command = ["bash", "-c", f"'{sys.executable}' -m truebit_async status id {closed}"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -44,7 +46,7 @@ def test_the_command_runs_without_them(server: Simulator, closed: str) -> None:
     assert ran.stderr == ""
 
 
-def test_stdout_is_no_file_for_results_if_it_is_a_pipe(server: Simulator) -> None:
+def test_a_pipe_is_refused_as_the_out_file(server: Simulator) -> None:
     command = [sys.executable, "-m", "truebit_async", "wait", "--base-url", server.url, "id", "--out", "/dev/stdout"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The progress display, fed with events."""
+"""The progress display and the summary, driven by events."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import pytest
 from rich.console import Console, Group
 
 from truebit_async import Execution, Finished, Outcome, Paused, Polled, PollEvent, VerificationStatus, errors
-from truebit_async.cli.progress import BatchProgress, _clock
-from truebit_async.cli.results import ExitCode
+from truebit_async.cli.exit_codes import ExitCode
+from truebit_async.cli.progress import BatchProgress, _format_duration
 from truebit_async.cli.statistics import Durations, Rate
-from truebit_async.cli.tally import Tally
+from truebit_async.cli.summary import Summary
 
 
 def polled() -> PollEvent:
-    return Polled("id", 0.1, Execution("id", VerificationStatus.RUNNING), None)
+    return Polled("id", "function", 0.1, Execution("id", VerificationStatus.RUNNING), None)
 
 
 def finished(seconds: float = 2.0, status: VerificationStatus = VerificationStatus.ERROR) -> PollEvent:
-    return Finished("id", Outcome("id", Execution("id", status), None, 1, seconds), 1)
+    return Finished("id", "function", Outcome("id", Execution("id", status), None, 1, seconds), 1)
 
 
 def unanswered() -> PollEvent:
-    return Finished("id", Outcome("id", None, errors.TransportError("id", "reset"), 1, 2.0), 1)
+    return Finished("id", "function", Outcome("id", None, errors.TransportError("id", "reset"), 1, 2.0), 1)
 
 
-def summary_of(tally: Tally) -> list[str]:
+def printed_lines(summary: Summary) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=80).print(tally.as_text())
+    Console(file=file, width=80).print(summary.as_text())
     return file.getvalue().splitlines()
 
 
@@ -43,16 +43,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-def test_elsewhere_than_on_a_terminal_it_is_a_line_from_time_to_time(clock: list[float]) -> None:
+def test_without_a_terminal_a_line_is_printed_every_few_seconds(clock: list[float]) -> None:
     file = io.StringIO()
     progress = BatchProgress(Console(file=file, width=80), live=False)
-    progress.tally.total, progress.tally.is_total_known = 100, True
+    progress.summary.total, progress.summary.is_total_known = 100, True
     with progress:
         for _ in range(12):
             clock[0] += 1
             progress(polled())
             progress(finished())
-        progress(Paused("id", 30.0, errors.RateLimitedError("id", 429)))
+        progress(Paused("id", "function", 30.0, errors.RateLimitedError("id", 429)))
         clock[0] += 5
         progress(unanswered())
     first, second, third = file.getvalue().splitlines()
@@ -60,20 +60,20 @@ def test_elsewhere_than_on_a_terminal_it_is_a_line_from_time_to_time(clock: list
     assert second.startswith("9 of 100 finished: 9 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:01:31 left")
     assert third.startswith("13 of 100 finished: 12 error, 1 no answer")
     assert third.endswith("PAUSED by the server for 0:00:25")
-    title, *table = summary_of(progress.tally)
+    title, *table = printed_lines(progress.summary)
     assert title.strip() == "13 of 100 finished"
     assert "12 requests in 17.0 s" in " ".join(table)
     assert "median 2.0 s, p95 2.0 s" in " ".join(table)
 
 
-def test_as_long_as_the_input_goes_on_there_is_no_total_and_no_estimate(clock: list[float]) -> None:
+def test_no_total_and_no_estimate_until_the_input_has_ended(clock: list[float]) -> None:
     file = io.StringIO()
     progress = BatchProgress(Console(file=file, width=80), live=False)
-    progress.tally.total = 40
+    progress.summary.total = 40
     for _ in range(12):
         clock[0] += 5
         progress(finished())
-    progress.tally.is_total_known = True
+    progress.summary.is_total_known = True
     clock[0] += 5
     progress(finished())
     *_, before, after = file.getvalue().splitlines()
@@ -83,11 +83,11 @@ def test_as_long_as_the_input_goes_on_there_is_no_total_and_no_estimate(clock: l
 
 
 @pytest.mark.parametrize("is_total_known", [True, False])
-def test_the_bar_has_a_line_of_its_own_and_shows_a_total_only_if_there_is_one(is_total_known: bool) -> None:
+def test_the_bar_has_its_own_line_and_shows_the_total_if_it_is_known(is_total_known: bool) -> None:
     screen = io.StringIO()
     console = Console(file=screen, width=100)
     progress = BatchProgress(console, live=True)
-    progress.tally.total, progress.tally.is_total_known = 4, is_total_known
+    progress.summary.total, progress.summary.is_total_known = 4, is_total_known
     progress(finished())
     console.print(progress._render())
     bar, counts, facts = screen.getvalue().splitlines()
@@ -96,17 +96,17 @@ def test_the_bar_has_a_line_of_its_own_and_shows_a_total_only_if_there_is_one(is
     assert facts.startswith("0.0 requests/s; median 2.0 s; p95 2.0 s")
 
 
-def test_what_has_no_answer_has_no_time_to_verification() -> None:
-    tally = Tally()
-    tally.take(unanswered())
-    assert tally.times() == []
-    tally.take(finished(3.0))
-    assert tally.times() == ["median 3.0 s", "p95 3.0 s"]
+def test_an_outcome_without_an_answer_does_not_count_in_the_durations() -> None:
+    summary = Summary()
+    summary.add(unanswered())
+    assert summary.duration_figures() == []
+    summary.add(finished(3.0))
+    assert summary.duration_figures() == ["median 3.0 s", "p95 3.0 s"]
 
 
-def test_a_summary_in_json_has_every_field(clock: list[float]) -> None:
-    tally = Tally()
-    assert json.loads(tally.as_json(ExitCode.USAGE)) == {
+def test_the_json_summary_has_every_field(clock: list[float]) -> None:
+    summary = Summary()
+    assert json.loads(summary.as_json(ExitCode.USAGE)) == {
         "summary": {
             "verdicts": {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 0, "noAnswer": 0},
             "total": 0,
@@ -120,24 +120,24 @@ def test_a_summary_in_json_has_every_field(clock: list[float]) -> None:
         }
     }
     clock[0] += 2.5
-    tally.total, tally.skipped, tally.malformed = 7, 2, 1
+    summary.total, summary.skipped, summary.malformed = 7, 2, 1
     for event in (polled(), finished(1.0), finished(1.0), unanswered()):
-        tally.take(event)
-    summary = json.loads(tally.as_json(ExitCode.NO_ANSWER))["summary"]
-    assert summary["verdicts"] == {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 2, "noAnswer": 1}
-    assert [summary[name] for name in ("total", "skipped", "malformed", "requests", "seconds", "exitCode")] == [
+        summary.add(event)
+    fields = json.loads(summary.as_json(ExitCode.NO_ANSWER))["summary"]
+    assert fields["verdicts"] == {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 2, "noAnswer": 1}
+    assert [fields[name] for name in ("total", "skipped", "malformed", "requests", "seconds", "exitCode")] == [
         7, 2, 1, 1, 2.5, 3,
     ]  # fmt: skip
-    assert summary["medianSeconds"] == pytest.approx(1.0, rel=0.015)
-    assert summary["p95Seconds"] == pytest.approx(1.0, rel=0.015)
+    assert fields["medianSeconds"] == pytest.approx(1.0, rel=0.015)
+    assert fields["p95Seconds"] == pytest.approx(1.0, rel=0.015)
 
 
-async def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(
+async def test_a_live_display_does_not_write_to_stdout(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = io.StringIO()
     progress = BatchProgress(Console(file=screen, force_terminal=True, width=100), live=True)
-    progress.tally.total, progress.tally.is_total_known = 2, True
+    progress.summary.total, progress.summary.is_total_known = 2, True
     with progress:
         progress.print_result("a line")
         progress(finished(status=VerificationStatus.INDETERMINATE))
@@ -146,11 +146,11 @@ async def test_on_a_terminal_it_is_live_and_leaves_stdout_alone(
         await asyncio.sleep(0.15)
     assert capsys.readouterr().out == "a line\n"
     assert "requests/s" in screen.getvalue()
-    assert "; 0.0 requests/s" not in screen.getvalue()  # as in the line where there is no display
+    assert "; 0.0 requests/s" not in screen.getvalue()  # the format of a plain progress line
     assert "2 of 2 finished: 1 indeterminate, 1 no answer" in screen.getvalue()
 
 
-async def test_it_draws_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ten_frames_a_second_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = []
     progress = BatchProgress(Console(file=io.StringIO(), force_terminal=True), live=True)
     render = progress._render
@@ -171,8 +171,10 @@ async def test_it_draws_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(frames) == drawn
 
 
-def test_a_display_makes_way_only_once_between_frames_and_only_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def play(*, is_terminal: bool) -> tuple[int, int]:
+def test_the_display_is_cleared_once_per_frame_and_only_if_stdout_is_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def print_results(*, is_terminal: bool) -> tuple[int, int]:
         screen = io.StringIO()
         monkeypatch.setattr(sys, "stdout", io.StringIO())
         monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
@@ -184,23 +186,23 @@ def test_a_display_makes_way_only_once_between_frames_and_only_for_a_terminal(mo
                 progress.print_result("a line")
             return erased - drawn, screen.tell() - erased
 
-    first, rest = asyncio.run(play(is_terminal=True))
+    first, rest = asyncio.run(print_results(is_terminal=True))
     assert first > 0
     assert rest == 0
-    assert asyncio.run(play(is_terminal=False)) == (0, 0)
+    assert asyncio.run(print_results(is_terminal=False)) == (0, 0)
 
 
 def test_nothing_to_wait_for() -> None:
-    tally = Tally()
-    tally.is_total_known = True
-    assert summary_of(tally) == ["0 of 0 finished", "0 requests in 0.0 s"]
+    summary = Summary()
+    summary.is_total_known = True
+    assert printed_lines(summary) == ["0 of 0 finished", "0 requests in 0.0 s"]
 
 
-def test_a_summary_tells_of_what_was_not_waited_for() -> None:
-    tally = Tally()
-    tally.take(polled())
-    tally.skipped, tally.malformed = 3, 2
-    head, *table, costs = summary_of(tally)
+def test_the_summary_counts_skipped_ids_and_malformed_lines() -> None:
+    summary = Summary()
+    summary.add(polled())
+    summary.skipped, summary.malformed = 3, 2
+    head, *table, costs = printed_lines(summary)
     assert head == "0 finished of 0 read so far"
     assert [row.strip("│ ").split("│") for row in table if row.startswith("│")] == [
         ["skipped (answer on file) ", "          3"],
@@ -210,11 +212,11 @@ def test_a_summary_tells_of_what_was_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3725, "1:02:05")])
-def test_clock(seconds: float, text: str) -> None:
-    assert _clock(seconds) == text
+def test_format_duration(seconds: float, text: str) -> None:
+    assert _format_duration(seconds) == text
 
 
-def test_quantiles_are_right_to_one_percent() -> None:
+def test_quantiles_are_exact_to_one_percent() -> None:
     rng = random.Random(1)
     values = [rng.expovariate(0.2) for _ in range(5000)]
     durations = Durations()
@@ -236,7 +238,7 @@ def test_no_quantile_is_above_the_longest(seconds: float) -> None:
         assert (durations.quantile(fraction) or 0) <= seconds
 
 
-def test_a_rate_is_that_of_the_last_seconds() -> None:
+def test_a_rate_covers_the_last_seconds() -> None:
     rate = Rate(window=10)
     assert rate.sample(0.0, 0) == 0.0
     assert rate.sample(2.0, 100) == 50.0

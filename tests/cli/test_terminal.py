@@ -1,4 +1,4 @@
-"""What a terminal shows: help, completion, colours, the live display."""
+"""Output on a terminal: help, completion, colours, and the live display."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyte
 import pytest
-from command import Run
 
 import truebit_async
+from tests.cli.command import Run
 from truebit_async.testing import Simulator
 
 COMMAND = [sys.executable, "-m", "truebit_async"]
@@ -28,7 +28,7 @@ SCRIPTS = str(Path(sys.executable).parent)
 
 
 def on_a_terminal(*command: str, typed: bytes = b"", rows: int = 50, columns: int = 80, **environment: str) -> str:
-    """Run something on a pseudo-terminal and return all that appears there."""
+    """Run a command on a pseudo-terminal and return its output."""
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
@@ -45,7 +45,7 @@ def on_a_terminal(*command: str, typed: bytes = b"", rows: int = 50, columns: in
     try:
         while chunk := os.read(ours, 65536):
             shown += chunk
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux raises EIO when the other end is closed
         pass
     finally:
         os.close(ours)
@@ -54,7 +54,7 @@ def on_a_terminal(*command: str, typed: bytes = b"", rows: int = 50, columns: in
 
 
 def screen_after(shown: str, rows: int, columns: int) -> list[str]:
-    """Return the lines that somebody sees in the end, also those that have scrolled away."""
+    """Return the lines on the screen at the end, and those that were scrolled away."""
     screen = pyte.HistoryScreen(columns, rows, history=10_000)
     pyte.Stream(screen).feed(shown)
     scrolled = ["".join(line[column].data for column in range(columns)) for line in screen.history.top]
@@ -62,7 +62,7 @@ def screen_after(shown: str, rows: int, columns: int) -> list[str]:
 
 
 def colours(shown: str) -> list[str]:
-    """Return the escape sequences that set a colour; bold, italic and dim are none."""
+    """Return the escape sequences that set a colour, and not those for bold, italic or dim."""
     return [
         code for code in re.findall(r"\x1b\[([\d;]*)m", shown) if re.search(r"(^|;)(3[0-8]|4[0-8]|9\d|10\d)(;|$)", code)
     ]
@@ -71,7 +71,7 @@ def colours(shown: str) -> list[str]:
 # Help
 
 
-def test_help_teaches(run: Run) -> None:
+def test_help_lists_commands_and_exit_codes(run: Run) -> None:
     ran = run("--help")
     assert ran.code == 0
     for command in COMMANDS:
@@ -118,7 +118,8 @@ def test_a_command_is_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert run().out.split() == ["wait"]
 
 
-def test_bash_completes_with_the_script_it_is_given() -> None:
+@pytest.mark.full
+def test_bash_completes_with_the_generated_script() -> None:
     script = """
         eval "$(truebit-async --show-completion)"
         try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _truebit_async_completion truebit-async; echo "${COMPREPLY[@]}"; }
@@ -145,6 +146,7 @@ def test_bash_completes_with_the_script_it_is_given() -> None:
 # Colours
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("arguments", [["--help"], ["wait", "--help"], ["wait"], ["wait", "--base-url", "URL", "id"]])
 def test_no_color_is_respected(server: Simulator, arguments: list[str]) -> None:
     server.add("id", polls=2)
@@ -153,8 +155,11 @@ def test_no_color_is_respected(server: Simulator, arguments: list[str]) -> None:
     assert not colours(on_a_terminal(*COMMAND, *arguments, NO_COLOR="1"))
 
 
+@pytest.mark.full
 def test_no_color_is_respected_when_completion_is_installed(tmp_path: Path) -> None:
-    script = " ".join([*COMMAND, "--install-completion;", "true"])  # the shell stays, so that it is found
+    script = " ".join(
+        [*COMMAND, "--install-completion;", "true"]
+    )  # `true` keeps the shell running, so that Typer detects it
     in_bash = [BASH, "--norc", "-c", script]
     assert colours(on_a_terminal(*in_bash, HOME=str(tmp_path)))
     shown = on_a_terminal(*in_bash, HOME=str(tmp_path), NO_COLOR="1")
@@ -168,7 +173,8 @@ def test_no_color_is_respected_when_completion_is_installed(tmp_path: Path) -> N
 HIDE_CURSOR = "\x1b[?25l"
 
 
-def test_a_live_display_does_not_get_in_the_way_of_somebody_who_types(server: Simulator) -> None:
+@pytest.mark.full
+def test_no_live_display_while_somebody_types_ids(server: Simulator) -> None:
     server.add("id")
     wait = [*COMMAND, "wait", "--base-url", server.url]
     assert HIDE_CURSOR in on_a_terminal(*wait, "id")
@@ -178,9 +184,20 @@ def test_a_live_display_does_not_get_in_the_way_of_somebody_who_types(server: Si
     assert HIDE_CURSOR not in shown
 
 
-@pytest.mark.parametrize("options", [(), ("-v",)], ids=" ".join)
-@pytest.mark.parametrize(("rows", "columns"), [(50, 80), (12, 80), (50, 120), (50, 200), (50, 30)])
-def test_a_live_display_erases_no_result_and_leaves_nothing_behind(
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("options", "rows", "columns"),
+    [
+        ((), 50, 80),
+        *(
+            pytest.param(options, rows, columns, marks=pytest.mark.full)
+            for options in ((), ("-v",))
+            for rows, columns in ((50, 80), (12, 80), (50, 120), (50, 200), (50, 30))
+            if (options, rows, columns) != ((), 50, 80)
+        ),
+    ],
+)
+def test_a_live_display_erases_no_result_and_is_removed_at_the_end(
     server: Simulator, options: tuple[str, ...], rows: int, columns: int
 ) -> None:
     ids = ["success-01", "success-02", "error-01", "indeterminate-01", "missing-01"]
@@ -195,7 +212,7 @@ def test_a_live_display_erases_no_result_and_leaves_nothing_behind(
     text = "".join(screen)
     results = [json.JSONDecoder().raw_decode(text, at.start())[0] for at in re.finditer(r'\{"executionId"', text)]
     assert sorted(result["executionId"] for result in results) == sorted(ids)
-    assert all(len(result) == 6 for result in results)
+    assert all(len(result) == 7 for result in results)
     assert "requests/s" not in text
     assert "━" * 30 not in text.partition("5 of 5 finished")[0]
     assert screen[0].startswith("{" if not options else "20")
@@ -203,11 +220,12 @@ def test_a_live_display_erases_no_result_and_leaves_nothing_behind(
         assert "" not in [line.strip() for line in screen[: text.index("5 of 5") // columns]]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("rest", "is_live"),
     [("| cat", False), ("--out results.jsonl | cat", True), ("> results.jsonl", True), ("> /dev/null", True)],
 )
-def test_a_live_display_does_not_get_in_the_way_of_what_reads_a_pipe(
+def test_no_live_display_if_results_go_through_a_pipe(
     server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: str, is_live: bool
 ) -> None:
     server.add("id")

@@ -99,6 +99,7 @@ async def test_each_row_gains_its_verdict(tmp_path: Path, simulator: Simulator, 
     assert said.splitlines()[-1] == "5 of 5 finished"
 
 
+@pytest.mark.full
 @every_format
 async def test_killed_in_the_middle_and_resumed(
     tmp_path: Path, simulator: Simulator, command: list[str], environment: dict[str, str], run: Run, name: str
@@ -137,6 +138,7 @@ async def test_killed_in_the_middle_and_resumed(
     assert not simulator.requests
 
 
+@pytest.mark.full
 async def test_the_exit_code_says_what_to_do(tmp_path: Path, simulator: Simulator, run: Run) -> None:
     write_csv(tmp_path / "executions.csv", [["execution_id"], ["one"], ["two"]])
     simulator.add("one")
@@ -147,6 +149,7 @@ async def test_the_exit_code_says_what_to_do(tmp_path: Path, simulator: Simulato
     assert sorted(map(str, asked(simulator))) == ["one", "two", "two"]
 
 
+@pytest.mark.full
 @every_format
 async def test_a_night_without_executions(tmp_path: Path, simulator: Simulator, run: Run, name: str) -> None:
     write_csv(tmp_path / "executions.csv", [["customer", "execution_id"]])
@@ -157,6 +160,7 @@ async def test_a_night_without_executions(tmp_path: Path, simulator: Simulator, 
         assert pyarrow.parquet.read_schema(tmp_path / name).names == columns
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("content", "arguments", "said"),
     [
@@ -190,6 +194,7 @@ async def test_wrong_usage(
     assert not simulator.requests
 
 
+@pytest.mark.full
 async def test_jsonl_needs_no_pyarrow(
     tmp_path: Path, simulator: Simulator, run: Run, environment: dict[str, str]
 ) -> None:
@@ -203,6 +208,7 @@ async def test_jsonl_needs_no_pyarrow(
     assert "not installed" in said
 
 
+@pytest.mark.full
 async def test_the_rate_has_a_cap(tmp_path: Path, simulator: Simulator, run: Run) -> None:
     write_csv(tmp_path / "executions.csv", [["execution_id"], *([f"id-{number}"] for number in range(11))])
     for number in range(11):
@@ -212,6 +218,7 @@ async def test_the_rate_has_a_cap(tmp_path: Path, simulator: Simulator, run: Run
     assert simulator.requests[-1].time - simulator.requests[0].time > 10 / 50 / 2
 
 
+@pytest.mark.full
 async def test_a_terminal_gets_one_line(
     tmp_path: Path, simulator: Simulator, command: list[str], environment: dict[str, str]
 ) -> None:

@@ -50,7 +50,7 @@ async def asked_for(simulator: Simulator, execution_id: str) -> None:
         await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
 async def test_a_signal_hands_back_what_is_pending(
     example: Path, simulator: Simulator, environment: dict[str, str], signal_number: signal.Signals
 ) -> None:
@@ -73,6 +73,7 @@ async def test_a_signal_hands_back_what_is_pending(
     ]
 
 
+@pytest.mark.full
 async def test_it_goes_on_for_ever(example: Path, simulator: Simulator, environment: dict[str, str]) -> None:
     async with running(example, environment) as process:
         assert process.stdin is not None
@@ -88,6 +89,7 @@ async def test_it_goes_on_for_ever(example: Path, simulator: Simulator, environm
         assert await process.wait() == 0
 
 
+@pytest.mark.full
 async def test_each_message_about_an_execution_is_acknowledged(
     example: Path, simulator: Simulator, environment: dict[str, str]
 ) -> None:
@@ -105,6 +107,7 @@ async def test_each_message_about_an_execution_is_acknowledged(
         assert (out, err) == (b"", b"")  # one outcome, and nothing is left
 
 
+@pytest.mark.full
 async def test_without_an_answer_a_message_is_handed_back(
     example: Path, simulator: Simulator, environment: dict[str, str]
 ) -> None:
@@ -118,6 +121,7 @@ async def test_without_an_answer_a_message_is_handed_back(
         assert (out, err) == (b"", b"")
 
 
+@pytest.mark.full
 async def test_however_much_is_delivered_nothing_is_lost(
     example: Path, simulator: Simulator, environment: dict[str, str]
 ) -> None:

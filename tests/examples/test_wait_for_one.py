@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.full
 def test_it_runs_as_it_is(example: Path) -> None:
     ran = subprocess.run([sys.executable, "-W", "error", example], capture_output=True, text=True, check=True)
     first, verdict, requests = ran.stdout.splitlines()

@@ -1,26 +1,26 @@
-"""The API key on the command line: in the environment or in a file, never in an argument, which others can see."""
+"""The API key of the command. It is read from the environment or a file, because other users can see arguments."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-_read: set[str] = set()
+_keys_from_files: set[str] = set()
 
 
 def known_api_keys() -> set[str]:
-    """Return the keys that no message may show: from the environment, and those that were read from files."""
-    return _read | {os.environ.get("TRUEBIT_API_KEY", "")} - {""}
+    """Return the keys that no message may show: the key in the environment, and the keys that were read from files."""
+    return _keys_from_files | {os.environ.get("TRUEBIT_API_KEY", "")} - {""}
 
 
 def read_api_key(path: str) -> str:
-    """Return the key that a file holds, without the line break at its end.
+    """Return the key in a file, without a line break at its end.
 
     Args:
         path: the file.
 
     Raises:
-        ValueError: the file cannot be read, or holds no key; the message tells nothing of what it holds.
+        ValueError: the file cannot be read, or does not contain a key. The message does not quote the content.
     """
     try:
         content = Path(path).read_bytes()
@@ -32,7 +32,7 @@ def read_api_key(path: str) -> str:
         msg = f"{path} is empty; write the key into it"
         raise ValueError(msg)
     if not all(ord("!") <= byte <= ord("~") for byte in key):
-        msg = f"{path} must hold the key on one line and nothing else: printable ASCII without spaces"
+        msg = f"{path} must contain only the key, on one line, in printable ASCII without spaces"
         raise ValueError(msg)
-    _read.add(key.decode("ascii"))
+    _keys_from_files.add(key.decode("ascii"))
     return key.decode("ascii")

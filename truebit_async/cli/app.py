@@ -16,18 +16,19 @@ import attrs
 import typer
 from rich.console import Console
 
-from truebit_async._wire import make_converter
+from truebit_async._protocol.converter import make_converter
 from truebit_async.checkpoint import Checkpoint
 from truebit_async.cli import options
-from truebit_async.cli.cast import add_cast, all_execution_ids
 from truebit_async.cli.demo import run_demo
+from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
 from truebit_async.cli.log import log_to
-from truebit_async.cli.output import print_out, say, stdout_is_a_pipe
+from truebit_async.cli.output import print_to_stderr, print_to_stdout, stdout_is_a_pipe
 from truebit_async.cli.progress import BatchProgress
-from truebit_async.cli.results import ExitCode, Verdict
-from truebit_async.cli.run import End, run
+from truebit_async.cli.run import ExitStatus, run
+from truebit_async.cli.scenarios import add_scenarios, all_execution_ids
+from truebit_async.cli.usage_errors import EscapingGroup
 from truebit_async.cli.wait import ExecutionIds, run_wait
 from truebit_async.errors import CheckpointError
 from truebit_async.events import Listener
@@ -36,10 +37,11 @@ from truebit_async.session import TruebitSession
 from truebit_async.testing import Simulator
 
 app: typer.Typer = typer.Typer(
+    cls=EscapingGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,  # they would show local variables, and the API key is one
-    context_settings={"color": False if os.environ.get("NO_COLOR") else None},  # Rich sees to it, Click does not
+    pretty_exceptions_enable=False,  # pretty tracebacks show local variables, and one of them holds the API key
+    context_settings={"color": False if os.environ.get("NO_COLOR") else None},  # Click does not read NO_COLOR itself
 )
 
 
@@ -47,7 +49,7 @@ app: typer.Typer = typer.Typer(
 def _options(*, version: options.Version = False) -> None:
     """Wait for the verified results of Truebit executions.
 
-    Results are JSON on stdout; progress and messages are on stderr. Each command has a help of its own:
+    Results are printed to stdout as JSON. Progress and messages are printed to stderr. Each command has its own help:
 
     ```console
     $ truebit-async demo
@@ -57,10 +59,10 @@ def _options(*, version: options.Version = False) -> None:
     Exit codes:
 
     - 0: every execution was verified and succeeded
-    - 1: all were answered, and at least one did not succeed
+    - 1: every execution has an answer, and at least one did not succeed
     - 2: wrong usage or configuration
-    - 3: at least one has no answer
-    - 70: a bug of this command
+    - 3: at least one execution has no answer
+    - 70: a bug in this command
     - 130: interrupted
     """
 
@@ -75,7 +77,7 @@ def status(
 ) -> None:
     """Print the status of one execution.
 
-    It is printed as JSON, whether the execution has ended or not.
+    The status is printed as JSON. The execution may still be running.
 
     ```console
     $ truebit-async status abf5e6d2-f72d-4324-a046-bc6e9f27b303
@@ -84,20 +86,20 @@ def status(
 
     Exit codes: 0 verified and succeeded, 1 still running or not succeeded, 2 wrong usage, 3 no answer.
     """
-    session = _session(base_url, api_key, PollPolicy())
+    session = _make_session(base_url, api_key, PollPolicy())
 
-    async def ask() -> ExitCode:
+    async def print_status() -> ExitCode:
         async with session:
             execution = await session.get_execution_status(execution_id)
-        print_out(json.dumps(make_converter().unstructure(execution), indent=2))
-        return Verdict.of(execution).exit_code
+        print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
+        return OutcomeCategory.of(execution).exit_code
 
-    with _log(say, verbose=verbose):
-        run(ask()).exit()
+    with _logging(print_to_stderr, verbose=verbose):
+        run(print_status()).exit()
 
 
 @app.command()
-def wait(  # noqa: PLR0913  # these are its options
+def wait(  # noqa: PLR0913  # one parameter per option
     execution_ids: options.ExecutionIds = None,
     *,
     sources: options.Sources = None,
@@ -112,7 +114,8 @@ def wait(  # noqa: PLR0913  # these are its options
 ) -> None:
     """Wait for executions to finish.
 
-    Each is printed as one line of JSON as soon as it has finished. Progress and a summary are on stderr.
+    Each result is printed as one line of JSON as soon as its execution has finished. Progress and a summary are printed
+    to stderr.
 
     ```console
     $ truebit-async wait --deadline 2m abf5e6d2-f72d-4324-a046-bc6e9f27b303
@@ -121,10 +124,10 @@ def wait(  # noqa: PLR0913  # these are its options
     $ producer | truebit-async wait --from - | jq -c .clearTextSolution
     ```
 
-    Whatever stops a run with `--out`, the same command with `--resume` goes on where it stopped.
+    If a run with `--out` stops for any reason, run the same command with `--resume` to continue it.
 
     Exit codes: 0 all verified and succeeded, 1 all answered but not all succeeded, 2 wrong usage, 3 at least one
-    without an answer (not found, past its deadline, unreachable, not an ID), 130 interrupted.
+    without an answer (not found, deadline passed, unreachable, not an ID), 130 interrupted.
     """
     if not (execution_ids or sources):
         message = "give at least one execution ID, or --from FILE"
@@ -132,47 +135,51 @@ def wait(  # noqa: PLR0913  # these are its options
     if resume and out is None:
         message = "--resume needs --out, the file to resume"
         raise typer.BadParameter(message)
-    console = Console(stderr=True)
     files = [source for source in sources or [] if source != "-"]
     reads_stdin = "-" in (sources or [])
-    are_typed = reads_stdin and sys.stdin is not None and sys.stdin.isatty()
-    results_go_to_a_pipe = out is None and stdout_is_a_pipe()
-    progress = BatchProgress(console, live=console.is_terminal and not (are_typed or results_go_to_a_pipe))
-    tally = progress.tally
+    console = Console(stderr=True)
+    live = console.is_terminal and _is_free_for_a_display(reads_stdin=reads_stdin, prints_results=out is None)
+    progress = BatchProgress(console, live=live)
+    summary = progress.summary
 
-    def complain(problem: str) -> None:
-        tally.malformed += 1
-        progress.say(problem)
+    def report_malformed(problem: str) -> None:
+        summary.malformed += 1
+        progress.print_message(problem)
 
     with contextlib.ExitStack() as stack:
-        known = [*(execution_ids or []), *(execution_id for file in files for execution_id in _ids_in(file, complain))]
-        ids: ExecutionIds = known
+        known_ids = list(execution_ids or [])
+        for file in files:
+            known_ids += _read_ids(file, report_malformed)
+        ids: ExecutionIds = known_ids
         if reads_stdin:
-            ids = IdParser("stdin", complain).stream(known, stack.enter_context(LineReader(_stdin())))
-        session = _session(base_url, api_key, _policy(deadline, not_found_grace), progress)
-        checkpoint = None if out is None else stack.enter_context(_checkpoint(out, resume=resume))
-        stack.enter_context(_log(progress.say, verbose=verbose))
-        end = run(run_wait(session, ids, progress, checkpoint))
+            lines = stack.enter_context(LineReader(_stdin_descriptor()))
+            ids = IdParser("stdin", report_malformed).stream(known_ids, lines)
+        session = _make_session(base_url, api_key, _make_policy(deadline, not_found_grace), progress)
+        checkpoint = None if out is None else stack.enter_context(_open_checkpoint(out, resume=resume))
+        stack.enter_context(_logging(progress.print_message, verbose=verbose))
+        exit_status = run(run_wait(session, ids, progress, checkpoint))
     if as_json:
-        print_out(tally.as_json(end.code))
-    elif not tally.is_empty:
-        console.print(tally.as_text())
-    if end == End(ExitCode.USAGE):
-        names = files + ["stdin"] * reads_stdin
-        end = attrs.evolve(end, message="; ".join(f"{name} holds no execution ID" for name in names))
-    if end.code is ExitCode.INTERRUPTED and out is not None:
-        end = attrs.evolve(end, message=f"{end.message}; to go on, run the same command with --out {out} --resume")
-    end.exit()
+        print_to_stdout(summary.as_json(exit_status.code))
+    elif not summary.is_empty:
+        console.print(summary.as_text())
+    if exit_status.code is ExitCode.USAGE and exit_status.message is None:  # run_wait found no ID
+        names = [*files, "stdin"] if reads_stdin else files
+        message = "; ".join(f"{name} contains no execution ID" for name in names)
+        exit_status = attrs.evolve(exit_status, message=message)
+    if exit_status.code is ExitCode.INTERRUPTED and out is not None:
+        message = f"{exit_status.message}; to continue, run the same command with --out {out} --resume"
+        exit_status = attrs.evolve(exit_status, message=message)
+    exit_status.exit()
 
 
 @app.command()
 def demo() -> None:
-    """See it work, without network or key.
+    """Run a demonstration that needs no network and no API key.
 
-    Runs a few dozen executions on a simulated dispatcher and waits for them. They have every fate there is, so this
-    shows what `wait` makes of each.
+    It starts a simulated dispatcher with a few dozen executions and waits for them. The executions cover every kind of
+    outcome, so the demonstration shows how `wait` reports each of them.
 
-    Exit codes: 0 every execution ended as planned, 1 one did not, 130 interrupted.
+    Exit codes: 0 every execution ended as expected, 1 at least one did not, 130 interrupted.
     """
     run(run_demo(Console(), Console(stderr=True))).exit()
 
@@ -181,15 +188,15 @@ def demo() -> None:
 def simulate(port: options.Port = 8080) -> None:
     """Serve a simulated dispatcher.
 
-    It serves the executions of `demo` on 127.0.0.1 until Ctrl-C, and prints their IDs. Try out a program of yours on
-    it, or this one:
+    It prints the IDs of the executions of `demo` and serves them on 127.0.0.1 until Ctrl-C. Use it to try your own
+    program, or this command:
 
     ```console
     $ truebit-async simulate > ids.txt &
     $ truebit-async wait --base-url http://127.0.0.1:8080 --from ids.txt
     ```
 
-    Exit codes: 2 the port is taken, 130 interrupted by Ctrl-C.
+    Exit codes: 2 the port is in use, 130 interrupted by Ctrl-C.
     """
     run(_simulate(port)).exit()
 
@@ -199,57 +206,66 @@ async def _simulate(port: int) -> NoReturn:
         try:
             simulator = await stack.enter_async_context(Simulator(port=port))
         except OSError as error:
-            End(ExitCode.USAGE, f"cannot listen on port {port}: {error.strerror or error}").exit()
-        add_cast(simulator)
-        print_out("\n".join(all_execution_ids()))
-        say(f"A simulated dispatcher listens at {simulator.url}; Ctrl-C stops it. Its execution IDs are on stdout.")
-        say(f"Try: truebit-async wait --base-url {simulator.url} success-01 failed-01")
+            ExitStatus(ExitCode.USAGE, f"cannot listen on port {port}: {error.strerror or error}").exit()
+        add_scenarios(simulator)
+        print_to_stdout("\n".join(all_execution_ids()))
+        print_to_stderr(
+            f"A simulated dispatcher listens at {simulator.url}; Ctrl-C stops it. Its execution IDs are on stdout."
+        )
+        print_to_stderr(f"Try: truebit-async wait --base-url {simulator.url} success-01 failed-01")
         while True:
-            await asyncio.Event().wait()  # nobody sets it: only Ctrl-C ends this
+            await asyncio.Event().wait()  # nothing sets this event: the Simulator runs until Ctrl-C
 
 
-def _session(
-    base_url: str | None, api_key: str | None, policy: PollPolicy, listener: Listener | None = None
+def _is_free_for_a_display(*, reads_stdin: bool, prints_results: bool) -> bool:
+    """Return whether nobody types IDs on the terminal and no program that reads stdout may print to it."""
+    somebody_types = reads_stdin and sys.stdin is not None and sys.stdin.isatty()
+    a_program_may_print = prints_results and stdout_is_a_pipe()
+    return not (somebody_types or a_program_may_print)
+
+
+def _make_session(
+    base_url: str | None, api_key: str | None, policy: PollPolicy, *listeners: Listener
 ) -> TruebitSession:
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as caught:
         try:
-            session = TruebitSession(base_url, api_key=api_key, policy=policy, listener=listener)
-        except ValueError as error:  # what options say was checked before
-            End(ExitCode.USAGE, f"in the environment: {error}").exit()
+            session = TruebitSession(base_url, api_key=api_key, policy=policy, listeners=listeners)
+        except ValueError as error:  # the options were checked when they were parsed
+            ExitStatus(ExitCode.USAGE, f"wrong value in the environment: {error}").exit()
     for warning in caught:
-        say(f"truebit-async: warning: {warning.message}")
+        print_to_stderr(f"truebit-async: warning: {warning.message}")
     return session
 
 
-def _policy(deadline: float | None, not_found_grace: float | None) -> PollPolicy:
+def _make_policy(deadline: float | None, not_found_grace: float | None) -> PollPolicy:
     policy = PollPolicy()
     return attrs.evolve(policy, deadline=deadline or policy.deadline, not_found_grace=not_found_grace or 0.0)
 
 
-def _log(say: Callable[[str], None], *, verbose: bool) -> contextlib.AbstractContextManager[None]:
-    return log_to(say) if verbose else contextlib.nullcontext()
+def _logging(print_line: Callable[[str], None], *, verbose: bool) -> contextlib.AbstractContextManager[None]:
+    return log_to(print_line) if verbose else contextlib.nullcontext()
 
 
-def _checkpoint(path: Path, *, resume: bool) -> Checkpoint:
+def _open_checkpoint(path: Path, *, resume: bool) -> Checkpoint:
     try:
         checkpoint = Checkpoint(path, resume=resume)
     except CheckpointError as error:
-        End(ExitCode.USAGE, str(error)).exit()
+        ExitStatus(ExitCode.USAGE, str(error)).exit()
     if checkpoint.mended is not None:
-        say(f"{path}: {checkpoint.mended}")
+        print_to_stderr(f"{path}: {checkpoint.mended}")
     return checkpoint
 
 
-def _ids_in(path: str, complain: Callable[[str], None]) -> list[str]:
+def _read_ids(path: str, report_malformed: Callable[[str], None]) -> list[str]:
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
-        End(ExitCode.USAGE, f"cannot read IDs from {path}: {error.strerror or error}").exit()
-    parser = IdParser(path, complain)
-    return [execution_id for line in lines for execution_id in parser.ids_in(line)]
+        ExitStatus(ExitCode.USAGE, f"cannot read IDs from {path}: {error.strerror or error}").exit()
+    parser = IdParser(path, report_malformed)
+    return [execution_id for line in lines if (execution_id := parser.parse(line)) is not None]
 
 
-def _stdin() -> int:
-    if sys.stdin is None:  # closed by whoever started this; its number may be that of another file by now
-        End(ExitCode.USAGE, "cannot read IDs from stdin: it is closed").exit()
+def _stdin_descriptor() -> int:
+    if sys.stdin is None:  # it was closed, and its number may belong to another file by now
+        ExitStatus(ExitCode.USAGE, "cannot read IDs from stdin: it is closed").exit()
     return sys.stdin.fileno()

@@ -1,4 +1,4 @@
-"""What the command says of an exception that nobody expected: all that a report needs, and nothing secret."""
+"""Report an unexpected exception with everything a bug report needs, but without the API key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import platform
 import re
 import traceback
 
-from truebit_async._version import __version__
+from truebit_async import __version__
 from truebit_async.cli.api_key import known_api_keys
-from truebit_async.cli.output import say
+from truebit_async.cli.output import print_to_stderr
 
 
 def report_bug(bug: Exception) -> None:
-    """Print an exception, its traceback and the versions to stderr, with the API key struck out.
+    """Print an exception, its traceback and the versions in use to stderr. API keys are replaced by ``***``.
 
     Args:
         bug: the exception.
@@ -25,19 +25,20 @@ def report_bug(bug: Exception) -> None:
         f"{platform.system()} {platform.release()} {platform.machine()}",
     ]
     report = [
-        "truebit-async: this is a bug of truebit-async, and no fault of yours: ",
+        "truebit-async: this is a bug in truebit-async: ",
         *traceback.format_exception_only(bug),
         "\n",
         *traceback.format_exception(bug),
         "\n",
         ", ".join(versions),
-        "\n\nPlease report this with the text above.",
+        "\n\nPlease report this bug, and include the text above.",
     ]
-    say(_without_api_keys("".join(report)))
+    for line in _without_api_keys("".join(report)).split("\n"):
+        print_to_stderr(line)
 
 
 def _without_api_keys(text: str) -> str:
     for key in known_api_keys():
-        # An exception may quote what it tells of, and what that quoted before; each time, backslashes come in.
+        # Each `repr` of a text that contains the key adds backslashes before some of its characters.
         text = re.sub("".join(rf"\\*{re.escape(char)}" for char in key), "***", text)
     return text

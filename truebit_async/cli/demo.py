@@ -1,4 +1,4 @@
-"""``truebit-async demo``: a batch against a Simulator, from the first poll to the table of what became of it."""
+"""``truebit-async demo``: wait for a batch of executions on a Simulator, and print a table of the outcomes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from tenacity import wait_random_exponential
 
-from truebit_async.cli.cast import CAST, Role, add_cast, all_execution_ids
+from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
 from truebit_async.cli.progress import BatchProgress
-from truebit_async.cli.results import ExitCode, Verdict
-from truebit_async.models import Outcome
+from truebit_async.cli.scenarios import SCENARIOS, Scenario, add_scenarios, all_execution_ids
+from truebit_async.models import Execution, Outcome
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
 from truebit_async.testing import Simulator
@@ -20,52 +20,52 @@ _POLICY = PollPolicy(wait=wait_random_exponential(multiplier=0.4, min=0.2, max=1
 
 
 async def run_demo(out: Console, messages: Console) -> ExitCode:
-    """Wait for the cast; print a table to ``out`` and progress to ``messages``.
+    """Wait for the executions of all scenarios. Print a table to ``out``, and progress to ``messages``.
 
     Returns:
-        SUCCEEDED if every execution ended as planned, else NOT_SUCCEEDED.
+        SUCCEEDED if every execution ended as expected, else NOT_SUCCEEDED.
     """
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome[Execution]] = {}
     async with Simulator() as simulator:
-        add_cast(simulator)
+        add_scenarios(simulator)
         execution_ids = list(all_execution_ids())
         messages.print(f"A simulated dispatcher at {simulator.url} runs {len(execution_ids)} executions.")
         with BatchProgress(messages, live=messages.is_terminal) as progress:
-            progress.tally.total, progress.tally.is_total_known = len(execution_ids), True
-            async with TruebitSession(simulator.url, api_key="demo", policy=_POLICY, listener=progress) as session:
+            progress.summary.total, progress.summary.is_total_known = len(execution_ids), True
+            async with TruebitSession(simulator.url, api_key="demo", policy=_POLICY, listeners=[progress]) as session:
                 async for outcome in session.wait_for_verifications(execution_ids):
                     outcomes[outcome.execution_id] = outcome
         requests = len(simulator.requests)
-    messages.print(progress.tally.as_text())
+    messages.print(progress.summary.as_text())
     out.print(_table(outcomes))
-    went_as_planned = all(
-        Verdict.of(outcomes[execution_id].execution) is role.verdict
-        for role in CAST
-        for execution_id in role.execution_ids
+    all_as_expected = all(
+        OutcomeCategory.of(outcomes[execution_id].execution) is scenario.expected
+        for scenario in SCENARIOS
+        for execution_id in scenario.execution_ids
     )
-    verdict = "Every execution ended as planned" if went_as_planned else "NOT every execution ended as planned"
-    out.print(f"{verdict} ({requests} requests).")
-    return ExitCode.SUCCEEDED if went_as_planned else ExitCode.NOT_SUCCEEDED
+    conclusion = "Every execution ended as expected" if all_as_expected else "NOT every execution ended as expected"
+    out.print(f"{conclusion} ({requests} requests).")
+    return ExitCode.SUCCEEDED if all_as_expected else ExitCode.NOT_SUCCEEDED
 
 
-def _table(outcomes: dict[str, Outcome]) -> Table:
-    table = Table(title="What became of them")
+def _table(outcomes: dict[str, Outcome[Execution]]) -> Table:
+    table = Table(title="Outcomes by scenario")
     table.add_column("executions")
-    table.add_column("fate")
-    table.add_column("verdict")
+    table.add_column("scenario")
+    table.add_column("outcome")
     table.add_column("polls", justify="right")
     table.add_column("median time", justify="right")
-    for role in CAST:
-        table.add_row(*_row(role, [outcomes[execution_id] for execution_id in role.execution_ids]))
+    for scenario in SCENARIOS:
+        table.add_row(*_row(scenario, [outcomes[execution_id] for execution_id in scenario.execution_ids]))
     return table
 
 
-def _row(role: Role, outcomes: list[Outcome]) -> tuple[str, str, str, str, str]:
-    verdicts = {Verdict.of(outcome.execution) for outcome in outcomes}
+def _row(scenario: Scenario, outcomes: list[Outcome[Execution]]) -> tuple[str, str, str, str, str]:
+    categories = {OutcomeCategory.of(outcome.execution) for outcome in outcomes}
     return (
-        f"{role.count} {role.name}",
-        role.fate,
-        ", ".join(sorted(verdicts)),
+        f"{scenario.count} {scenario.name}",
+        scenario.description,
+        ", ".join(sorted(categories)),
         str(sum(outcome.polls for outcome in outcomes)),
         f"{median(outcome.elapsed for outcome in outcomes):.1f} s",
     )

@@ -1,32 +1,35 @@
-"""Durations as people write them."""
+"""Parse durations such as ``1h30m``."""
 
 from __future__ import annotations
 
 import math
 import re
 
-FORMS = "90 or 90s (seconds), 10m, 1h30m, 2d, 1.5h"
-"""Examples of what is accepted, for help texts and messages."""
+EXAMPLES = "90 or 90s (seconds), 10m, 1h30m, 2d, 1.5h"
+"""Examples of accepted durations, for help texts and messages."""
 
-_SECONDS_PER = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_SECONDS_PER_UNIT = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-_is_number = re.compile(_NUMBER).fullmatch
-_match = re.compile("".join(rf"(?:{_NUMBER}{unit})?" for unit in _SECONDS_PER)).fullmatch
+_match_number = re.compile(_NUMBER).fullmatch
+_match_duration = re.compile("".join(rf"(?:{_NUMBER}{unit})?" for unit in _SECONDS_PER_UNIT)).fullmatch
 
 
 def parse_duration(text: str) -> float:
     """Return a duration in seconds.
 
     Args:
-        text: a number of seconds, or numbers with units from d to s, each unit once and the largest first.
+        text: a number of seconds, or numbers with the units d, h, m and s. Each unit may occur once, the largest first.
 
     Raises:
-        ValueError: it is none of that, not above zero, or not finite; the message shows the accepted forms.
+        ValueError: the text is not a duration, or the duration is zero or infinite. The message shows examples.
     """
-    parts = _match(f"{text}s" if _is_number(text) else text)
-    amounts = parts.groups(default="0") if parts else ()
-    seconds = sum(float(amount) * unit for amount, unit in zip(amounts, _SECONDS_PER.values(), strict=False))
+    match = _match_duration(f"{text}s" if _match_number(text) else text)
+    seconds = 0.0
+    if match is not None:
+        amounts = match.groups(default="0")
+        units = _SECONDS_PER_UNIT.values()
+        seconds = sum(float(amount) * unit for amount, unit in zip(amounts, units, strict=True))
     if not 0 < seconds < math.inf:
-        msg = f"{text!r} is not a duration above zero; write it like {FORMS}"
+        msg = f"{text!r} is not a duration above zero; write it like {EXAMPLES}"
         raise ValueError(msg)
     return seconds

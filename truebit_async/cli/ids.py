@@ -1,4 +1,4 @@
-"""Execution IDs as lines: plain, or JSON objects with an ``executionId``; blank lines and # comments are skipped."""
+"""Parse execution IDs, one per line: plain, or as ``executionId`` in a JSON object. Comments (#) are skipped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
-from truebit_async._wire import check_execution_id
+from truebit_async._protocol.ids import check_execution_id
 from truebit_async.cli.lines import MAX_LINE
 
 
@@ -15,47 +15,48 @@ class InputError(Exception):
 
 
 class IdParser:
-    """Takes the lines of one source, from its first.
+    """Parses the lines of one source, in order.
 
     Args:
-        source: what messages call it.
-        complain: is told of every malformed line, with its number.
+        source: the name of the source, for messages.
+        report_malformed: called with a message for every malformed line.
     """
 
-    def __init__(self, source: str, complain: Callable[[str], None]) -> None:
+    def __init__(self, source: str, report_malformed: Callable[[str], None]) -> None:
         self._source = source
-        self._complain = complain
-        self._number = 0
+        self._report_malformed = report_malformed
+        self._line_number = 0
 
-    def ids_in(self, line: bytes) -> Iterable[str]:
-        """Return the ID in the next line, or nothing if it holds none."""
-        self._number += 1
-        if self._number == 1:
+    def parse(self, line: bytes) -> str | None:
+        """Return the ID on the next line; None if the line is blank, a comment or malformed."""
+        self._line_number += 1
+        if self._line_number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
             return _parse(line)
         except ValueError as error:
-            self._complain(f"{self._source}:{self._number}: {error}")
-            return ()
+            self._report_malformed(f"{self._source}:{self._line_number}: {error}")
+            return None
 
-    async def stream(self, first: Iterable[str], lines: AsyncIterable[bytes]) -> AsyncIterator[str]:
-        """Yield IDs known beforehand, and then those in lines, as these come.
+    async def stream(self, known_ids: Iterable[str], lines: AsyncIterable[bytes]) -> AsyncIterator[str]:
+        """Yield the known IDs first, and then the ID of each line as it arrives.
 
         Raises:
             InputError: the lines cannot be read.
         """
-        for execution_id in first:
+        for execution_id in known_ids:
             yield execution_id
         try:
             async for line in lines:
-                for execution_id in self.ids_in(line):
-                    yield execution_id
+                parsed_id = self.parse(line)
+                if parsed_id is not None:
+                    yield parsed_id
         except OSError as error:
             msg = f"cannot read IDs from {self._source}: {error.strerror or error}"
             raise InputError(msg) from error
 
 
-def _parse(line: bytes) -> Iterable[str]:
+def _parse(line: bytes) -> str | None:
     if len(line) > MAX_LINE:
         msg = f"the line is longer than {MAX_LINE >> 20} MiB"
         raise ValueError(msg)
@@ -65,12 +66,12 @@ def _parse(line: bytes) -> Iterable[str]:
         msg = f"not UTF-8: {error.reason} at byte {error.start + 1}"
         raise ValueError(msg) from None
     if not entry or entry.startswith("#"):
-        return ()
+        return None
     if not entry.startswith("{"):
-        return (check_execution_id(entry),)
+        return check_execution_id(entry)
     try:
         execution_id = json.loads(entry)["executionId"]
     except (ValueError, KeyError, RecursionError):
         msg = "not a JSON object with an executionId"
         raise ValueError(msg) from None
-    return (check_execution_id(execution_id),)
+    return check_execution_id(execution_id)

@@ -1,4 +1,4 @@
-"""Lines of a file descriptor, each as soon as it is there, while the event loop goes on."""
+"""Read lines from a file descriptor without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-MAX_LINE = 16 * 2**20  # bytes; a line with an answer of the dispatcher fits, and no producer fills the memory
-_CHUNK = 2**14  # bytes; a few hundred IDs, which do not hold the event loop for long
+MAX_LINE = 16 * 2**20  # bytes; a complete reply of a dispatcher fits, and a producer cannot fill the memory
+_CHUNK_SIZE = 2**14  # bytes; a few hundred IDs, which take the event loop little time
 
 
 class LineReader:
-    """Reads lines in a thread of its own, and only as they are asked for.
+    """Reads lines in a thread, and only as many as the caller asks for.
 
-    Only that works with every kind of stdin: an event loop would refuse files and /dev/null, and would switch a
-    terminal, which is stdout too, to non-blocking. The thread reads the bare descriptor: one that is blocked in a
-    read of ``sys.stdin`` would hold its lock when the interpreter exits.
+    A thread works with every kind of stdin. An event loop refuses regular files and /dev/null, and it switches a
+    terminal to non-blocking mode, which affects stdout too. The thread reads the descriptor itself and not
+    ``sys.stdin``, because a thread that is blocked in ``sys.stdin.read`` holds a lock that the interpreter needs at
+    exit.
 
-    Use it as ``with LineReader(0) as lines``. A read that is under way then cannot be called off; the thread ends
-    with it, or with the process.
+    Use it as ``with LineReader(0) as lines``. A read in progress cannot be cancelled: the thread ends when that read
+    returns, or with the process.
 
     Args:
-        descriptor: what to read; it is not closed.
+        descriptor: the file descriptor to read. It is not closed.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._wanted: SimpleQueue[asyncio.Future[bytes] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="truebit-async lines", daemon=True)
+        self._requests: SimpleQueue[asyncio.Future[bytes] | None] = SimpleQueue()  # None stops the thread
+        self._thread = threading.Thread(target=self._serve_requests, name="truebit-async lines", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,51 +43,50 @@ class LineReader:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._wanted.put(None)
+        self._requests.put(None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield each line without its line break; of one above MAX_LINE, no more than shows that it is too long.
+        """Yield each line without its line break. A line longer than MAX_LINE is cut, but stays longer than MAX_LINE.
 
         Raises:
             OSError: the descriptor cannot be read.
         """
-        begun = bytearray()
-        while chunk := await self._read():
-            *lines, rest = chunk.split(b"\n")
-            for line in lines:
-                begun += line
-                yield bytes(begun)
-                begun.clear()
-            begun += rest[: MAX_LINE + 1 - len(begun)]
-        if begun:
-            yield bytes(begun)
+        partial_line = bytearray()
+        while chunk := await self._read_chunk():
+            *complete, rest = chunk.split(b"\n")
+            for end_of_line in complete:
+                yield bytes(partial_line + end_of_line)
+                partial_line.clear()
+            partial_line += rest[: MAX_LINE + 1 - len(partial_line)]
+        if partial_line:
+            yield bytes(partial_line)
 
-    async def _read(self) -> bytes:
-        wanted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._wanted.put(wanted)
-        return await wanted
+    async def _read_chunk(self) -> bytes:
+        request: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._requests.put(request)
+        return await request
 
-    def _serve(self) -> None:
-        while (wanted := self._wanted.get()) is not None:
+    def _serve_requests(self) -> None:
+        while (request := self._requests.get()) is not None:
             try:
-                chunk, error = self._read_now(), None
+                chunk, error = self._read_blocking(), None
             except OSError as caught:
                 chunk, error = b"", caught
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile, and with it whoever waited
-                wanted.get_loop().call_soon_threadsafe(_resolve, wanted, chunk, error)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed, so nobody waits for the chunk
+                request.get_loop().call_soon_threadsafe(_resolve, request, chunk, error)
 
-    def _read_now(self) -> bytes:
+    def _read_blocking(self) -> bytes:
         while True:
             try:
-                return os.read(self._descriptor, _CHUNK)
-            except BlockingIOError:  # somebody has switched it to non-blocking
+                return os.read(self._descriptor, _CHUNK_SIZE)
+            except BlockingIOError:  # another process has switched the descriptor to non-blocking mode
                 select.select([self._descriptor], [], [])
 
 
-def _resolve(wanted: asyncio.Future[bytes], chunk: bytes, error: OSError | None) -> None:
-    if wanted.done():  # cancelled meanwhile
+def _resolve(request: asyncio.Future[bytes], chunk: bytes, error: OSError | None) -> None:
+    if request.done():  # the caller was cancelled
         return
     if error is None:
-        wanted.set_result(chunk)
+        request.set_result(chunk)
     else:
-        wanted.set_exception(error)
+        request.set_exception(error)

@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from truebit_async._transport import check_base_url
-from truebit_async._version import __version__
+from truebit_async import __version__
+from truebit_async._arguments import check_base_url
 from truebit_async.cli.api_key import read_api_key
-from truebit_async.cli.duration import FORMS, parse_duration
-from truebit_async.cli.output import print_out
+from truebit_async.cli.duration import EXAMPLES, parse_duration
+from truebit_async.cli.output import print_to_stdout
 
-_INPUT = "Input and output"
+_INPUT_AND_OUTPUT = "Input and output"
 _DISPATCHER = "Dispatcher"
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature Typer calls
-    if wanted:
-        print_out(f"truebit-async {__version__}")
+def _print_version(is_given: bool) -> None:  # noqa: FBT001  # Typer passes the value by position
+    if is_given:
+        print_to_stdout(f"truebit-async {__version__}")
         raise typer.Exit
 
 
@@ -59,16 +59,18 @@ Sources = Annotated[
     typer.Option(
         "--from",
         metavar="FILE",
-        help="Read IDs from a file, or from stdin as they come if it is `-`: one per line, plain or as JSON. "
+        help="Read IDs from a file, one per line, plain or as JSON. `-` reads lines from stdin as they arrive. "
         "May be given several times.",
         show_default=False,
-        rich_help_panel=_INPUT,
+        rich_help_panel=_INPUT_AND_OUTPUT,
     ),
 ]
 
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Append the results to a file instead of stdout.", rich_help_panel=_INPUT),
+    typer.Option(
+        metavar="FILE", help="Append the results to a file instead of printing them.", rich_help_panel=_INPUT_AND_OUTPUT
+    ),
 ]
 
 Resume = Annotated[
@@ -76,8 +78,8 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="",
-        help="Go on with the `--out` file: skip what has an answer there.",
-        rich_help_panel=_INPUT,
+        help="Continue the `--out` file: skip the IDs that have an answer in it.",
+        rich_help_panel=_INPUT_AND_OUTPUT,
     ),
 ]
 
@@ -87,7 +89,7 @@ Json = Annotated[
         "--json",
         metavar="",
         help="Print the summary as the last line of stdout, as JSON, instead of as a table on stderr.",
-        rich_help_panel=_INPUT,
+        rich_help_panel=_INPUT_AND_OUTPUT,
     ),
 ]
 
@@ -96,7 +98,7 @@ Deadline = Annotated[
     typer.Option(
         metavar="DURATION",
         parser=_duration,
-        help=f"How long to wait for each execution: {FORMS}. Default: 10m.",
+        help=f"How long to wait for each execution: {EXAMPLES}. Default: 10m.",
         show_default=False,
     ),
 ]
@@ -106,7 +108,7 @@ NotFoundGrace = Annotated[
     typer.Option(
         metavar="DURATION",
         parser=_duration,
-        help="How long a 404 still counts as not there yet, for IDs that were submitted just now. Default: not at all.",
+        help="How long to keep polling after a 404, for IDs submitted just now. Default: a 404 ends the wait.",
         show_default=False,
     ),
 ]
@@ -118,7 +120,7 @@ BaseUrl = Annotated[
         metavar="URL",
         envvar="TRUEBIT_BASE_URL",
         parser=_base_url,
-        help="Where it is. Default: https://run.truebit.network.",
+        help="The base URL of the dispatcher. Default: https://run.truebit.network.",
         rich_help_panel=_DISPATCHER,
     ),
 ]
@@ -129,11 +131,13 @@ ApiKey = Annotated[
         "--api-key-file",
         metavar="FILE",
         parser=_api_key,
-        help="Read the API key from a file. Default: `TRUEBIT_API_KEY`, else none is sent.",
+        help="Read the API key from a file. Default: the variable `TRUEBIT_API_KEY`, if it is set.",
         rich_help_panel=_DISPATCHER,
     ),
 ]
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Log every request to stderr.")]
 
-Port = Annotated[int, typer.Option(metavar="PORT", help="Where to listen; 0 takes a free port.", min=0, max=65535)]
+Port = Annotated[
+    int, typer.Option(metavar="PORT", help="The port to listen on; 0 takes a free port.", min=0, max=65535)
+]

@@ -1,4 +1,4 @@
-"""Lines on stdout and stderr."""
+"""Write to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import os
 import stat
 import sys
 
+from truebit_async._text import one_line
+
 
 class OutputError(Exception):
-    """What was asked for could not be written to stdout; the message says why."""
+    """Results cannot be written to stdout; the message says why."""
 
 
-def print_out(text: str) -> None:
-    """Print to stdout, at once.
+def print_to_stdout(text: str) -> None:
+    """Print text to stdout, and flush it.
 
     Args:
-        text: a line, or several, without the last line break.
+        text: one or more lines, without the last line break. Control characters must be escaped, as in JSON.
 
     Raises:
-        OutputError: it could not be written, for example because the disk is full.
-        BrokenPipeError: nobody reads it any more.
+        OutputError: the text cannot be written, for example because the disk is full.
+        BrokenPipeError: the reader has closed the pipe.
     """
     try:
         print(text, flush=True)
@@ -30,24 +32,24 @@ def print_out(text: str) -> None:
         raise OutputError(msg) from error
 
 
-def say(message: str) -> None:
-    """Print a message to stderr."""
-    print(message, file=sys.stderr)
+def print_to_stderr(message: str) -> None:
+    """Print a message to stderr, on one line and with control characters escaped."""
+    print(one_line(message), file=sys.stderr)
 
 
 def stdout_is_a_pipe() -> bool:
-    """Return whether another program reads stdout; what it writes may show on the same terminal as stderr."""
+    """Return whether another program reads stdout. That program may print to the same terminal as stderr."""
     mode = os.fstat(1).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def open_what_is_closed() -> None:
-    """Lead standard streams that whoever started this has closed to nowhere, before a socket takes their number."""
+def reopen_standard_streams() -> None:
+    """Reopen closed standard streams on /dev/null, so that no socket gets one of their numbers."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    # Python has made no objects for them. Stdin is left out, so that reading it can be refused.
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # until the end
+            os.open(os.devnull, os.O_RDWR)  # the system assigns the lowest free number, which is this one
+    # Python sets the object of a closed stream to None. Stdin stays None, so that `--from -` can refuse it.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # open until exit
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

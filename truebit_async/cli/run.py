@@ -1,4 +1,4 @@
-"""From a coroutine to an exit code: the event loop, Ctrl-C, and the errors that a user can do something about."""
+"""Run a command's coroutine: choose the event loop, handle Ctrl-C, and turn errors into exit codes."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from typing import NoReturn
 import attrs
 import typer
 
+from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.ids import InputError
-from truebit_async.cli.output import OutputError, say
-from truebit_async.cli.results import ExitCode
+from truebit_async.cli.output import OutputError, print_to_stderr
 from truebit_async.errors import InvalidExecutionIdError, TruebitError
 
 
 @attrs.frozen
-class End:
+class ExitStatus:
     """How a command ended.
 
     Attributes:
-        code: what to exit with.
-        message: what to tell the user; None if there is nothing to tell.
+        code: the exit code.
+        message: a message for the user; None prints nothing.
     """
 
     code: ExitCode
     message: str | None = None
 
     def exit(self) -> NoReturn:
-        """Tell the user and leave.
+        """Print the message and exit.
 
         Raises:
             typer.Exit: always.
         """
         if self.message is not None:
-            say(f"truebit-async: {self.message}")
+            print_to_stderr(f"truebit-async: {self.message}")
         raise typer.Exit(self.code)
 
 
-def run(command: Coroutine[object, object, ExitCode]) -> End:
-    """Run a command to its end, or until Ctrl-C."""
+def run(command: Coroutine[object, object, ExitCode]) -> ExitStatus:
+    """Run a command until it ends or Ctrl-C interrupts it."""
     try:
-        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            return End(runner.run(command))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return ExitStatus(runner.run(command))
     except KeyboardInterrupt:
-        return End(ExitCode.INTERRUPTED, "interrupted")
+        return ExitStatus(ExitCode.INTERRUPTED, "interrupted")
     except (InputError, InvalidExecutionIdError) as error:
-        return End(ExitCode.USAGE, str(error))
+        return ExitStatus(ExitCode.USAGE, str(error))
     except (OutputError, TruebitError) as error:
-        return End(ExitCode.NO_ANSWER, str(error))
+        return ExitStatus(ExitCode.NO_ANSWER, str(error))
 
 
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return the factory of uvloop if it is installed; None stands for the default of asyncio."""
     try:
         import uvloop  # noqa: PLC0415  # in the extra `speed`
     except ModuleNotFoundError:

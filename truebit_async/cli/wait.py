@@ -1,13 +1,13 @@
-"""``truebit-async wait``: a batch from its IDs to its results, which may be a file that a later run resumes."""
+"""``truebit-async wait``: wait for a batch of executions, and print the results or append them to a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 
-from truebit_async.checkpoint import Checkpoint, Record, outcome_as_json
+from truebit_async.checkpoint import Checkpoint, FinalState, outcome_as_json
+from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory, exit_code_for
 from truebit_async.cli.progress import BatchProgress
-from truebit_async.cli.results import ExitCode, Verdict, exit_code
-from truebit_async.cli.tally import Tally
+from truebit_async.cli.summary import Summary
 from truebit_async.session import TruebitSession
 
 ExecutionIds = Iterable[str] | AsyncIterable[str]
@@ -19,75 +19,75 @@ async def run_wait(
     progress: BatchProgress,
     checkpoint: Checkpoint | None,
 ) -> ExitCode:
-    """Wait for executions; print their lines to stdout, or append them to a checkpoint.
+    """Wait for executions; print their outcomes to stdout, or append them to a checkpoint.
 
     Args:
-        session: asks the dispatcher, and is closed in the end.
-        execution_ids: the IDs; one that comes again is waited for once. An async iterable is read as it goes.
-        progress: the listener of that session.
-        checkpoint: where the lines go; what is final in it is not asked for again. None prints them.
+        session: polls the dispatcher. It is closed at the end.
+        execution_ids: the IDs. An ID that occurs twice is waited for once. An async iterable is read step by step.
+        progress: the listener of the session.
+        checkpoint: where to write the outcomes. IDs with a final state in it are skipped. None prints the outcomes.
 
     Returns:
-        The exit code, to which final records of the checkpoint and malformed lines count as well; USAGE if there was
-        not one ID, nor a malformed one.
+        The exit code. Skipped IDs and malformed lines count too. USAGE means that there was neither an ID nor a
+        malformed line.
     """
-    intake = _Intake(progress.tally, {} if checkpoint is None else checkpoint.final)
+    summary = progress.summary
+    pending = _PendingIds(summary, {} if checkpoint is None else checkpoint.final)
+    categories: set[OutcomeCategory] = set()
     async with session:
         with progress:
-            async for outcome in session.wait_for_verifications(intake.pending_in(execution_ids)):
-                intake.verdicts.add(Verdict.of(outcome.execution))
+            async for outcome in session.wait_for_verifications(pending.select(execution_ids)):
+                categories.add(OutcomeCategory.of(outcome.execution))
                 if checkpoint is None:
                     progress.print_result(outcome_as_json(outcome))
                 else:
                     checkpoint.write(outcome)
-    return intake.exit_code()
+    if summary.malformed:
+        return ExitCode.NO_ANSWER
+    if summary.is_empty:
+        return ExitCode.USAGE
+    return exit_code_for(categories | pending.skipped_categories)
 
 
-class _Intake:
-    """Sorts IDs into those to wait for and those that are done with, and remembers every verdict.
+class _PendingIds:
+    """Selects the IDs that need to be waited for, and counts them in a summary.
 
     Args:
-        tally: is told how many IDs there are.
-        final: the answers on file.
+        summary: receives the counts.
+        final: the final states in the checkpoint, by execution ID.
 
     Attributes:
-        verdicts: what was met so far.
+        skipped_categories: the categories of the skipped executions.
     """
 
-    def __init__(self, tally: Tally, final: Mapping[str, Record]) -> None:
-        self.verdicts: set[Verdict] = set()
-        self._tally = tally
+    def __init__(self, summary: Summary, final: Mapping[str, FinalState]) -> None:
+        self.skipped_categories: set[OutcomeCategory] = set()
+        self._summary = summary
         self._final = final
         self._seen: set[str] = set()
 
-    def pending_in(self, execution_ids: ExecutionIds) -> ExecutionIds:
-        """Return the IDs to wait for, each once; those of an async iterable come as they are read."""
+    def select(self, execution_ids: ExecutionIds) -> ExecutionIds:
+        """Return each ID once, without those that have a final state. An async iterable is read step by step."""
         if isinstance(execution_ids, AsyncIterable):
-            return self._stream(execution_ids)
+            return self._select_async(execution_ids)
         pending = [execution_id for execution_id in execution_ids if self._is_pending(execution_id)]
-        self._tally.is_total_known = True
+        self._summary.is_total_known = True
         return pending
 
-    def exit_code(self) -> ExitCode:
-        if self._tally.malformed:
-            return ExitCode.NO_ANSWER
-        if self._tally.is_empty:
-            return ExitCode.USAGE
-        return exit_code(self.verdicts)
-
-    async def _stream(self, execution_ids: AsyncIterable[str]) -> AsyncIterator[str]:
+    async def _select_async(self, execution_ids: AsyncIterable[str]) -> AsyncIterator[str]:
         async for execution_id in execution_ids:
             if self._is_pending(execution_id):
                 yield execution_id
-        self._tally.is_total_known = True
+        self._summary.is_total_known = True
 
     def _is_pending(self, execution_id: str) -> bool:
         if execution_id in self._seen:
             return False
         self._seen.add(execution_id)
-        if execution_id in self._final:
-            self._tally.skipped += 1
-            self.verdicts.add(Verdict.of(self._final[execution_id].execution))
+        state = self._final.get(execution_id)
+        if state is not None:
+            self._summary.skipped += 1
+            self.skipped_categories.add(OutcomeCategory.of_status(state.status, succeeded=state.succeeded))
             return False
-        self._tally.total += 1
+        self._summary.total += 1
         return True

@@ -1,4 +1,4 @@
-"""For the tests of whoever uses this package: a real dispatcher on loopback, and a loop on virtual time."""
+"""Tools for testing code that uses this package: a simulated dispatcher, and an event loop on virtual time."""
 
 from truebit_async.testing.replies import Reply
 from truebit_async.testing.simulator import RecordedRequest, Simulator

@@ -1,13 +1,14 @@
-"""What a `Simulator` can answer: the documented replies, and the ways in which a server or a network fails.
+"""The replies of a `Simulator`: documented replies, and failures of servers and networks.
 
-The bodies are written out here by hand, after the API's published examples, and not by the code that decodes
-them, so that the two cannot be wrong in the same way.
+The bodies follow the published examples of the API. This module does not share code with the module that decodes
+replies, so that a mistake in one of them does not hide in the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,25 +28,25 @@ _Send = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 @attrs.frozen
 class Reply:
-    """One answer of a `Simulator`; made by the class methods, given to `Simulator.script`.
+    """One reply of a `Simulator`. Make it with a class method, and pass it to `Simulator.script`.
 
     Attributes:
-        name: what it is, for messages.
+        name: a short description, for messages.
     """
 
     name: str
     _send: _Send = attrs.field(repr=False)
 
     async def send(self, request: web.Request, execution_id: str) -> web.StreamResponse:
-        """Answer a request about an execution. The Simulator calls this.
+        """Send this reply. The Simulator calls this method.
 
         Args:
-            request: the request.
-            execution_id: the ID it asks about.
+            request: the request to answer.
+            execution_id: the execution ID in its path.
         """
         return await self._send(request, execution_id)
 
-    # Documented answers
+    # Documented replies
 
     @classmethod
     def execution(
@@ -57,15 +58,15 @@ class Reply:
         signature: Literal["beside", "inside"] = "beside",
         executionId: str | None = None,  # noqa: N803  # as the API spells it
     ) -> Self:
-        """Answer 200 with a state.
+        """Answer 200 with the state of the execution.
 
         Args:
             status: the verificationStatus.
-            output: what the task returned; None leaves clearTextSolution out.
-            execution_status: whether the run worked.
-            signature: where the signature stands: beside clearTextSolution (a published example) or inside it (the
-                schema).
-            executionId: the ID in the body; None repeats the one asked for.
+            output: the output of the task; None omits clearTextSolution.
+            execution_status: whether the run succeeded.
+            signature: where to put the signature: beside clearTextSolution (as in a published example) or inside it (as
+                in the schema).
+            executionId: the ID in the body; None repeats the ID of the request.
         """
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
@@ -90,10 +91,10 @@ class Reply:
 
     @classmethod
     def success(cls, output: str) -> Self:
-        """Answer that the nodes agree and the run worked.
+        """Answer that the nodes agree that the run succeeded.
 
         Args:
-            output: what the task returned.
+            output: the output of the task.
         """
         return cls.execution("Success", output)
 
@@ -102,7 +103,7 @@ class Reply:
         """Answer that the nodes agree that the run failed.
 
         Args:
-            output: what the task returned.
+            output: the output of the task.
         """
         return cls.execution("Success", output, "failed")
 
@@ -113,12 +114,12 @@ class Reply:
         Args:
             status: 400 to 599.
             message: the ``message`` of the body.
-            retry_after: the Retry-After header: seconds, or any text as it is; None sends none.
+            retry_after: the Retry-After header, in seconds or as any text; None omits the header.
         """
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         return cls.raw(status, json.dumps({"message": message}).encode(), headers)
 
-    # Answers no dispatcher should give
+    # Replies that a dispatcher should not send
 
     @classmethod
     def raw(
@@ -133,8 +134,8 @@ class Reply:
 
         Args:
             status: the HTTP status code.
-            body: the body, as it is.
-            headers: more headers, or others; None adds none.
+            body: the exact body.
+            headers: more headers. They replace headers of the same name.
             content_type: the Content-Type header, unless ``headers`` has one.
         """
         sent = {"Content-Type": content_type, **(headers or {})}
@@ -156,28 +157,28 @@ class Reply:
 
     @classmethod
     def wrong_id(cls, execution_id: str = "another-execution") -> Self:
-        """Answer about an execution that was not asked for.
+        """Answer with the state of another execution.
 
         Args:
             execution_id: the ID in the body.
         """
         return cls.execution("Success", "42", executionId=execution_id)
 
-    # Answers that never arrive whole
+    # Replies that are incomplete or slow
 
     @classmethod
     def hang(cls) -> Self:
-        """Take the request and never answer; the handler ends with the connection or the Simulator."""
+        """Never answer. The handler ends when the connection closes or the Simulator stops."""
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
             await asyncio.Event().wait()
-            raise AssertionError  # pragma: no cover  # nobody sets that event
+            raise AssertionError  # pragma: no cover  # nothing sets the event
 
         return cls("hang", send)
 
     @classmethod
     def reset(cls) -> Self:
-        """Reset the connection (TCP RST) in place of an answer."""
+        """Reset the connection (TCP RST) instead of answering."""
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
             transport = _transport(request)
@@ -206,7 +207,7 @@ class Reply:
 
     @classmethod
     def cut_off(cls) -> Self:
-        """Announce a body, send half of it and close the connection."""
+        """Send headers and a part of the body, and close the connection."""
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Length": "200", "Content-Type": "application/json"})
@@ -219,11 +220,11 @@ class Reply:
 
     @classmethod
     def slow(cls, seconds: float, output: str = "42") -> Self:
-        """Answer with a Success whose body arrives slowly, a piece at a time.
+        """Answer with a Success whose body arrives slowly, in ten parts.
 
         Args:
-            seconds: how many seconds the body takes.
-            output: what the task returned.
+            seconds: how long the body takes, in seconds.
+            output: the output of the task.
         """
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
@@ -238,10 +239,10 @@ class Reply:
                 headers={"Content-Length": str(len(body)), "Content-Type": "application/json"}
             )
             await response.prepare(request)
-            step = -(-len(body) // 10)
-            for start in range(0, len(body), step):
+            part_size = math.ceil(len(body) / 10)
+            for start in range(0, len(body), part_size):
                 await asyncio.sleep(seconds / 10)
-                await response.write(body[start : start + step])
+                await response.write(body[start : start + part_size])
             return response
 
         return cls(f"slow ({seconds:g} s)", send)
@@ -249,5 +250,5 @@ class Reply:
 
 def _transport(request: web.Request) -> asyncio.Transport:
     transport = request.transport
-    assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a request being handled has a live one
+    assert isinstance(transport, asyncio.Transport)  # noqa: S101  # true while a request is handled
     return transport

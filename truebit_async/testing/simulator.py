@@ -1,4 +1,4 @@
-"""A dispatcher on loopback that follows the documented contract of the status endpoint, and fails on request."""
+"""A simulated dispatcher on loopback. It follows the documented status endpoint, and it can fail on purpose."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from truebit_async.testing.replies import Reply
 __all__ = ["RecordedRequest", "Simulator"]
 
 _STATUS_PATH = "/task/function/execution-status/"
-_LOG_SIZE = 100_000
-_SHUTDOWN_TIMEOUT = 0.05  # seconds for handlers that are still busy when it stops; aiohttp takes 0 for "no limit"
+_MAX_RECORDED_REQUESTS = 100_000
+_SHUTDOWN_TIMEOUT = 0.05  # seconds for active handlers when the Simulator stops; for aiohttp, 0 means no limit
 
 
 @attrs.frozen
 class RecordedRequest:
-    """A request that arrived at a `Simulator`.
+    """A request that a `Simulator` received.
 
     Attributes:
-        time: when, in seconds of the event loop's clock, which is `time.monotonic` but for a `VirtualTimeLoop`.
-        path: the path exactly as it was sent, still percent-encoded.
-        execution_id: the decoded ID it asked about; None if it asked for something else.
-        headers: its headers; the mapping ignores the case of names.
+        time: when it arrived, in seconds on the clock of the event loop (`time.monotonic`, or the virtual time of a
+            `VirtualTimeLoop`).
+        path: the path as it was sent, still percent-encoded.
+        execution_id: the decoded execution ID in the path; None for another endpoint.
+        headers: the headers. Lookup ignores the case of names.
     """
 
     time: float
@@ -44,13 +45,13 @@ class _SimulatedExecution:
     final: Reply
     polls_left: float
     running_for: float
-    started: float | None
+    started_at: float | None  # None until the first request
 
     def next_reply(self) -> Reply:
         now = asyncio.get_running_loop().time()
-        if self.started is None:
-            self.started = now
-        if self.polls_left > 0 or now < self.started + self.running_for:
+        if self.started_at is None:
+            self.started_at = now
+        if self.polls_left > 0 or now < self.started_at + self.running_for:
             self.polls_left -= 1
             return Reply.running()
         return self.final
@@ -65,9 +66,9 @@ class _Script:
 
 
 class Simulator:
-    """A real HTTP server on 127.0.0.1 for tests and trials. An ID that nobody added is a 404.
+    """An HTTP server on 127.0.0.1 for tests and experiments. It answers 404 for an ID that was not added.
 
-    Use it as ``async with Simulator() as sim: ...``. Executions may be added before and while it runs.
+    Use it as ``async with Simulator() as sim: ...``. Executions may be added before it starts and while it runs.
 
     Args:
         port: the port to listen on; 0 takes a free one.
@@ -77,13 +78,13 @@ class Simulator:
         self._port = port
         self._executions: dict[str, _SimulatedExecution | _Script] = {}
         self._runner: web.AppRunner | None = None
-        self._clock: Callable[[], float] | None = None  # of the loop, once it runs
+        self._clock: Callable[[], float] | None = None  # the clock of the loop while the Simulator runs
         self._max_rate = math.inf
-        self._served: deque[float] = deque()
-        self.requests: deque[RecordedRequest] = deque(maxlen=_LOG_SIZE)
-        """What arrived, oldest first; the last 100,000 requests."""
+        self._answered_at: deque[float] = deque()  # times within the last second, if the rate is limited
+        self.requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDED_REQUESTS)
+        """The requests received, oldest first. Only the last 100,000 are kept."""
 
-    # What it knows
+    # Executions
 
     def add(
         self,
@@ -100,28 +101,29 @@ class Simulator:
         Args:
             execution_id: its ID.
             polls: how many times to answer Running first.
-            running_for: how many seconds to answer Running at least: from now, or from the first request if the
-                Simulator is not running yet.
-            status: the verificationStatus it ends in; Running never ends.
-            output: what it returns; None stands for ``"42"``, or for an empty output if it failed.
-            execution_status: whether the run works; only a Success says so.
+            running_for: for how many seconds to answer Running at least. The time starts now, or with the first request
+                if the Simulator is not running yet.
+            status: the final verificationStatus. An execution with the status Running never ends.
+            output: the output of the task; None means ``"42"``, or an empty output if the run failed.
+            execution_status: whether the run succeeded. Only a Success has an executionStatus.
         """
         if status == "Success":
             default_output = "42" if execution_status == "succeed" else ""
             final = Reply.execution(status, default_output if output is None else output, execution_status)
         else:
             final = Reply.execution(status)
-        self._executions[execution_id] = _SimulatedExecution(final, polls, running_for, self._clock and self._clock())
+        started_at = None if self._clock is None else self._clock()
+        self._executions[execution_id] = _SimulatedExecution(final, polls, running_for, started_at)
 
     def script(self, execution_id: str, *replies: Reply) -> None:
-        """Answer requests for this ID with these replies, one after the other; the last one is repeated.
+        """Answer requests for an ID with these replies in order, and then repeat the last one.
 
         Args:
             execution_id: the ID.
-            replies: the replies, at least one.
+            replies: one or more replies.
 
         Raises:
-            ValueError: there is no reply.
+            ValueError: no reply was given.
         """
         if not replies:
             msg = "a script needs at least one reply"
@@ -129,10 +131,10 @@ class Simulator:
         self._executions[execution_id] = _Script(deque(replies))
 
     def limit_rate(self, per_second: float) -> None:
-        """Answer 429 with ``Retry-After: 1`` to requests beyond a limit.
+        """Answer 429 with ``Retry-After: 1`` to requests above a limit.
 
         Args:
-            per_second: how many requests are answered in one second.
+            per_second: how many other requests to answer in one second.
         """
         self._max_rate = per_second
 
@@ -140,7 +142,7 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """The base URL to give to a session.
+        """The base URL for a session.
 
         Raises:
             RuntimeError: the Simulator is not running.
@@ -153,7 +155,7 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)  # a decoded path may have line breaks
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)  # a decoded path may contain line breaks
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
@@ -180,33 +182,35 @@ class Simulator:
         if execution_id is None:
             return await Reply.error(404, "no such endpoint").send(request, "")
         if request.method != "GET":
-            return await _WRONG_METHOD.send(request, execution_id)
-        reply = self._too_fast(now) or self._reply_about(execution_id)
+            return await _METHOD_NOT_ALLOWED.send(request, execution_id)
+        reply = self._rate_limit_reply(now) or self._reply_for(execution_id)
         try:
             return await reply.send(request, execution_id)
-        except ConnectionResetError:  # the client has gone; there is nobody to answer
+        except ConnectionResetError:  # the client has disconnected
             return web.Response()
 
-    def _reply_about(self, execution_id: str) -> Reply:
+    def _reply_for(self, execution_id: str) -> Reply:
         execution = self._executions.get(execution_id)
         if execution is None:
             return Reply.error(404, f"execution {execution_id} was not found")
         return execution.next_reply()
 
-    def _too_fast(self, now: float) -> Reply | None:
+    def _rate_limit_reply(self, now: float) -> Reply | None:
         if self._max_rate == math.inf:
             return None
-        while self._served and self._served[0] <= now - 1:
-            self._served.popleft()
-        if len(self._served) >= self._max_rate:
+        while self._answered_at and self._answered_at[0] <= now - 1:
+            self._answered_at.popleft()
+        if len(self._answered_at) >= self._max_rate:
             return Reply.error(429, "too many requests", retry_after=1)
-        self._served.append(now)
+        self._answered_at.append(now)
         return None
 
 
-_WRONG_METHOD = Reply.raw(405, b'{"message": "only GET is allowed here"}', {"Allow": "GET"})
+_METHOD_NOT_ALLOWED = Reply.raw(405, b'{"message": "only GET is allowed here"}', {"Allow": "GET"})
 
 
 def _execution_id(path: str) -> str | None:
+    """Return the execution ID in the path of a status request; None for any other path."""
     segment = path.removeprefix(_STATUS_PATH)
-    return None if segment == path or not segment or "/" in segment else unquote(segment)
+    is_status_path = path.startswith(_STATUS_PATH) and segment != "" and "/" not in segment
+    return unquote(segment) if is_status_path else None

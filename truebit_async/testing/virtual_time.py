@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer instead of waiting for it."""
+"""An event loop whose clock jumps to the next timer instead of waiting."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ __all__ = ["VirtualTimeLoop"]
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
-# Seconds of real time without anything to read before the clock jumps. What is sent to a socket of the same loop is
-# there at once, or nearly so; a clock that overtook it would make a timeout of it.
-_QUIET = 0.001
+# How long, in real seconds, the sockets must be silent before the clock jumps. Data between two sockets of one loop
+# arrives almost at once, but not instantly. If the clock jumped earlier, a request could time out in virtual time.
+_SILENCE_BEFORE_JUMP = 0.001
 
-# Likewise before it is called a deadlock; a thread that is told to end may take a while.
-_QUIET_WITHOUT_TIMER = 0.2
+# How long, in real seconds, nothing may happen without a timer before it counts as a deadlock. A thread may need some
+# time to end.
+_SILENCE_BEFORE_DEADLOCK = 0.2
 
 
-class _NeverBlockingSelector(selectors.DefaultSelector):
-    """Moves the clock of its loop on, in place of every wait."""
+class _VirtualTimeSelector(selectors.DefaultSelector):
+    """Advances the virtual time instead of waiting for the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.jobs = 0  # in threads or processes: until they are done, time is real
+        self.running_jobs = 0  # in threads or processes; while there are any, the selector waits in real time
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(self._real_timeout(timeout))
@@ -41,55 +42,57 @@ class _NeverBlockingSelector(selectors.DefaultSelector):
     def _real_timeout(self, timeout: float | None) -> float | None:
         if timeout == 0:
             return 0
-        if self.jobs:
+        if self.running_jobs:
             return timeout
         if timeout is None:
-            return _QUIET_WITHOUT_TIMER
-        has_sockets = len(self.get_map()) > 1  # one is the loop's own
-        return _QUIET if has_sockets else 0
+            return _SILENCE_BEFORE_DEADLOCK
+        has_sockets = len(self.get_map()) > 1  # the loop itself uses one
+        return _SILENCE_BEFORE_JUMP if has_sockets else 0
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A loop on which hours pass at once, for tests of code that sleeps.
+    """An event loop on virtual time, for tests of code that sleeps.
 
-    Use it as ``asyncio.Runner(loop_factory=VirtualTimeLoop)``. Its clock starts at 0, and jumps as soon as nothing is
-    left to do at a moment. Sockets may be used if both ends are on this loop, as those of a session and a `Simulator`
-    are. What comes from another process or thread is not waited for, but for jobs in an executor. Waiting for something
-    that no timer will bring is a `RuntimeError` and not a hang.
+    Use it as ``asyncio.Runner(loop_factory=VirtualTimeLoop)``. The clock starts at 0. When nothing is ready to run, it
+    jumps to the next timer, so that an hour of sleep takes no time.
+
+    Both ends of a socket must be on this loop, as with a session and a `Simulator`. The loop waits in real time for
+    jobs in an executor, but not for other threads or processes. If nothing is ready and no timer is set, the loop
+    raises a `RuntimeError` instead of waiting forever.
     """
 
     def __init__(self) -> None:
-        self._virtual = _NeverBlockingSelector()
-        super().__init__(self._virtual)
+        self._virtual_selector = _VirtualTimeSelector()
+        super().__init__(self._virtual_selector)
 
     def time(self) -> float:
         """Return the virtual time, in seconds."""
-        return self._virtual.now
+        return self._virtual_selector.now
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
-        """Run a function in an executor; the clock does not jump meanwhile.
+        """Run a function in an executor. The clock does not jump while it runs.
 
         Args:
-            executor: where to run it; None takes the loop's default.
+            executor: the executor; None means the default executor of the loop.
             func: the function.
             args: its arguments.
         """
         job = super().run_in_executor(executor, func, *args)
-        self._virtual.jobs += 1
+        self._virtual_selector.running_jobs += 1
         job.add_done_callback(self._end_job)
         return job
 
     def _end_job(self, _: asyncio.Future[_T]) -> None:
-        self._virtual.jobs -= 1
+        self._virtual_selector.running_jobs -= 1
 
     async def shutdown_default_executor(self, *args: float | None) -> None:
-        """Wait for the threads of the default executor to end; the clock does not jump meanwhile.
+        """Wait for the threads of the default executor to end. The clock does not jump while they run.
 
         Args:
-            args: from Python 3.12 on, for how many seconds.
+            args: the time limit in seconds (Python 3.12 and later).
         """
-        self._virtual.jobs += 1
+        self._virtual_selector.running_jobs += 1
         try:
             await super().shutdown_default_executor(*args)
         finally:
-            self._virtual.jobs -= 1
+            self._virtual_selector.running_jobs -= 1

@@ -1,0 +1,282 @@
+"""docs/openapi.yaml, the Simulator, the models and the decoder: none of them may drift away from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from truebit_async._protocol import converter, functions, ids
+from truebit_async._protocol.messages import Response
+from truebit_async.errors import ExecutionIdMismatchError, UnexpectedResponseError
+from truebit_async.models import ClearTextSolution, Execution, ExecutionStatus, Signature, VerificationStatus
+from truebit_async.session import DEFAULT_BASE_URL
+from truebit_async.testing import Reply, Simulator
+
+DESCRIPTION = schemathesis.openapi.from_path(Path(__file__).parents[2] / "docs" / "openapi.yaml")
+PATH = functions.STATUS_PATH + "{executionId}"
+OPERATION = DESCRIPTION[PATH]["GET"]
+SCHEMAS = DESCRIPTION.raw_schema["components"]["schemas"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+FATES = {  # ID → status of the HTTP reply, verificationStatus, executionStatus
+    "running": (200, "Running", None),
+    "success": (200, "Success", "succeed"),
+    "failed": (200, "Success", "failed"),
+    "indeterminate": (200, "Indeterminate", None),
+    "error": (200, "Error", None),
+    "unknown": (404, None, None),
+}
+REPLIES = [
+    *(Reply.execution(status) for status in ("Success", "Running", "Indeterminate", "Error")),
+    Reply.execution("Success", "42", "succeed"),
+    Reply.execution("Success", "", "failed"),
+    Reply.execution("Success", "42 ü \x00", signature="inside"),
+    Reply.execution("Indeterminate", "41", signature="beside"),
+    Reply.running(),
+    Reply.success("42"),
+    Reply.failed(),
+    Reply.failed("Traceback"),
+    Reply.slow(0.01),
+    Reply.error(404),
+    Reply.error(404, "no such execution"),
+    Reply.error(429, retry_after=1),
+    Reply.error(500, "ü"),
+    Reply.error(500, retry_after="3"),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    """A Simulator in a thread of its own, which knows executions that end in every way."""
+    simulator = Simulator()
+    simulator.add("running", status="Running")
+    simulator.add("success", polls=2)
+    simulator.add("failed", execution_status="failed")
+    simulator.add("indeterminate", polls=1, status="Indeterminate")
+    simulator.add("error", status="Error")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
+    yield simulator
+    asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def ask(server: Simulator, case: schemathesis.Case[Any]) -> tuple[int, Any]:
+    response = case.call_and_validate(base_url=server.url, checks=CHECKS)
+    return response.status_code, json.loads(response.content)
+
+
+def case_of(execution_id: str, method: Method = "GET") -> schemathesis.Case[Any]:
+    return OPERATION.Case(method=method, path_parameters={"executionId": execution_id})
+
+
+def errors_in(schema: str, body: object) -> list[str]:
+    validator = jsonschema_rs.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{schema}", "components": {"schemas": SCHEMAS}}
+    )
+    return [error.message for error in validator.iter_errors(body)]
+
+
+def decode(body: dict[str, Any]) -> Execution:
+    return functions.read_status("id", Response(200, {}, json.dumps(body).encode()), now=0)
+
+
+# The Simulator
+
+
+@pytest.mark.parametrize("execution_id", FATES)
+def test_every_fate_conforms(server: Simulator, execution_id: str) -> None:
+    status, verification_status, execution_status = FATES[execution_id]
+    for _ in range(2):
+        ask(server, case_of(execution_id))  # those that run at first conform then, too
+    answered, body = ask(server, case_of(execution_id))
+    assert answered == status
+    assert body.get("verificationStatus") == verification_status
+    assert body.get("clearTextSolution", {}).get("executionStatus") == execution_status
+    assert body.get("executionId") == (execution_id if status == 200 else None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=OPERATION.as_strategy() | st.sampled_from(sorted(FATES)).map(case_of))
+def test_generated_requests_get_conforming_replies(server: Simulator, case: schemathesis.Case[Any]) -> None:
+    status, _ = ask(server, case)
+    assert status == FATES.get(server.requests[-1].execution_id or "", (404,))[0]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=str)
+def test_every_documented_reply_conforms(server: Simulator, reply: Reply) -> None:
+    server.script("scripted", reply)
+    ask(server, case_of("scripted"))
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 408, 503, 599])
+def test_other_errors_have_the_documented_body(server: Simulator, status: int) -> None:
+    server.script("scripted", Reply.error(status))
+    response = case_of("scripted").call(base_url=server.url)
+    assert response.status_code == status
+    assert errors_in("Error", json.loads(response.content)) == []
+
+
+def test_a_limited_rate_conforms(server: Simulator) -> None:
+    server.limit_rate(0)
+    try:
+        assert ask(server, case_of("success"))[0] == 429
+    finally:
+        server.limit_rate(math.inf)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_other_methods_get_an_error_body(server: Simulator, method: Method) -> None:
+    response = case_of("success", method).call(base_url=server.url)
+    assert response.status_code == 405
+    assert errors_in("Error", json.loads(response.content)) == []
+
+
+def test_an_unknown_path_gets_an_error_body(server: Simulator) -> None:
+    response = case_of("a/b").call(base_url=server.url)
+    assert server.requests[-1].execution_id is None
+    assert response.status_code == 404
+    assert errors_in("Error", json.loads(response.content)) == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply.error(503),
+        Reply.raw(200, b"{}", content_type="text/html"),
+        Reply.raw(200, b'{"verificationStatus": "Done"}'),
+        Reply.raw(200, b'{"executionId": 1}'),
+        Reply.raw(200, b'{"signature": {"v": "28"}}'),
+        Reply.raw(200, b"not JSON"),
+        Reply.raw(404, b'{"error": "no message"}'),
+        Reply.raw(429, b'{"message": "no Retry-After"}'),
+    ],
+    ids=str,
+)
+def test_what_does_not_conform_is_noticed(server: Simulator, reply: Reply) -> None:
+    server.script("scripted", reply)
+    with pytest.raises(schemathesis.errors.FailureGroup):
+        ask(server, case_of("scripted"))
+
+
+# The package
+
+
+def test_there_is_one_endpoint() -> None:
+    assert list(DESCRIPTION.raw_schema["paths"]) == [PATH]
+    assert list(DESCRIPTION.raw_schema["paths"][PATH]) == ["get"]
+    assert DESCRIPTION.raw_schema["servers"][0]["url"] == DEFAULT_BASE_URL
+
+
+def test_the_longest_id_is_the_one_that_is_sent() -> None:
+    (parameter,) = DESCRIPTION.raw_schema["paths"][PATH]["get"]["parameters"]
+    assert parameter["schema"]["maxLength"] == ids.MAX_EXECUTION_ID_LENGTH
+    ids.check_execution_id(parameter["example"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "status"),
+    [
+        ("ExecuteTaskSyncResponse", "verificationStatus", VerificationStatus),
+        ("ClearTextSolution", "executionStatus", ExecutionStatus),
+    ],
+)
+def test_enums_are_those_of_the_models(schema: str, field: str, status: type[enum.StrEnum]) -> None:
+    assert SCHEMAS[schema]["properties"][field]["enum"] == [member.value for member in status]
+
+
+@pytest.mark.parametrize(
+    ("schema", "model", "beside"),
+    [
+        ("ExecuteTaskSyncResponse", Execution, {"signature"}),  # the decoder moves it into the solution
+        ("ClearTextSolution", ClearTextSolution, set()),
+        ("Signature", Signature, set()),
+    ],
+)
+def test_fields_are_those_of_the_models(schema: str, model: type, beside: set[str]) -> None:
+    fields = {converter._camel_case(field.name) for field in attrs.fields(model)}
+    assert SCHEMAS[schema]["properties"].keys() == fields | beside
+
+
+SIGNATURE = {"v": 27, "r": "1b" * 32, "s": "2c" * 32}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"unknown": [None]},
+        {"clearTextSolution": {}},
+        {"clearTextSolution": {"output": "", "executionStatus": "failed", "senderAddress": "0x5a", "unknown": 1}},
+        {"clearTextSolution": {"output": "42"}, "signature": SIGNATURE},
+        {"clearTextSolution": {"output": "42", "signature": SIGNATURE}},
+        {"clearTextSolution": {"signature": SIGNATURE | {"v": 2**63 - 1}}},
+        {"clearTextSolution": {"signature": SIGNATURE | {"v": -(2**63)}}},
+    ],
+)
+@pytest.mark.parametrize("status", VerificationStatus)
+def test_what_the_description_allows_is_decoded(status: VerificationStatus, fields: dict[str, Any]) -> None:
+    body = {"executionId": "id", "verificationStatus": status.value, **fields}
+    assert errors_in("ExecuteTaskSyncResponse", body) == []
+    assert decode(body).verification_status is status
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"verificationStatus": "success"},
+        {"verificationStatus": 1},
+        {"executionId": 7},
+        {"clearTextSolution": "42"},
+        {"clearTextSolution": {"output": {"a": 1}}},
+        {"clearTextSolution": {"executionStatus": "Success"}},
+        {"clearTextSolution": {"senderAddress": 0x5A}},
+        {"clearTextSolution": {"signature": "0x"}},
+        {"clearTextSolution": {"signature": SIGNATURE | {"v": "27"}}},
+        {"clearTextSolution": {"signature": SIGNATURE | {"v": 27.5}}},
+        {"clearTextSolution": {"signature": SIGNATURE | {"v": 2**63}}},
+        {"clearTextSolution": {}, "signature": SIGNATURE | {"r": 1}},
+    ],
+)
+def test_what_the_description_forbids_is_refused(fields: dict[str, Any]) -> None:
+    body = {"executionId": "id", "verificationStatus": "Success", **fields}
+    assert errors_in("ExecuteTaskSyncResponse", body) != []
+    with pytest.raises(UnexpectedResponseError):
+        decode(body)
+
+
+def test_a_status_and_the_id_of_a_final_state_are_needed_beyond_the_description() -> None:
+    assert [name for name, schema in SCHEMAS.items() if "required" in schema] == ["Error"]
+    with pytest.raises(UnexpectedResponseError, match="verificationStatus is missing"):
+        decode({})
+    with pytest.raises(ExecutionIdMismatchError):
+        decode({"verificationStatus": "Success"})
+    assert decode({"verificationStatus": "Running"}).verification_status is VerificationStatus.RUNNING

@@ -1,0 +1,62 @@
+"""Everything that is particular to function tasks: path, status field and shape of the reply.
+
+Source: the dispatcher's API description, operation ``getFunctionExecutionStatus``, and the payloads published with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from truebit_async._protocol.ids import path_segment
+from truebit_async._protocol.messages import Request, Response, TaskKind
+from truebit_async._protocol.reply import read_reply
+from truebit_async.models.functions import FUNCTION, ClearTextSolution, Execution, VerificationStatus
+
+STATUS_PATH = "/task/function/execution-status/"
+
+_STATUSES = {status.value: status for status in VerificationStatus}
+
+
+def status_request(execution_id: str) -> Request:
+    """Return the request for the status of an execution.
+
+    Args:
+        execution_id: a checked execution ID.
+    """
+    return Request("GET", STATUS_PATH + path_segment(execution_id), FUNCTION, execution_id)
+
+
+def read_status(execution_id: str, response: Response, now: float) -> Execution:
+    """Return what a response says of an execution.
+
+    Args:
+        execution_id: the execution that was asked for.
+        response: the response.
+        now: the wall clock, in seconds since the epoch, to read dates by.
+
+    Raises:
+        ApiError: the status is an error.
+        UnexpectedResponseError: the reply is not one that the API documents.
+    """
+    reply = read_reply(FUNCTION, execution_id, response, now)
+    names_execution = reply.check_id()
+    status = reply.status("verificationStatus", _STATUSES)
+    if not names_execution and status is not VerificationStatus.RUNNING:
+        reply.refuse_without_id()
+    solution = reply.fields.get("clearTextSolution")
+    if solution is None:  # most executions are still running
+        return Execution(execution_id, status)
+    _move_signature_inside(reply.fields, solution)
+    path = "execution.clear_text_solution"
+    return Execution(execution_id, status, reply.structure(solution, ClearTextSolution, path))
+
+
+def _move_signature_inside(fields: dict[str, Any], solution: object) -> None:
+    """Move a signature beside ``clearTextSolution`` (a published example) into it (the schema)."""
+    signature = fields.get("signature")
+    if signature is not None and isinstance(solution, dict) and solution.get("signature") is None:
+        solution["signature"] = signature
+
+
+FUNCTIONS = TaskKind(FUNCTION, status_request, read_status, lambda execution: not execution.is_running)
+"""Function tasks."""

@@ -1,0 +1,1 @@
+"""The scheduler: the only part that decides when to ask."""

@@ -1,0 +1,394 @@
+"""The scheduler of a session: the only place that decides *when* to ask.
+
+Theory of operation
+    A pending execution is a `Waiter`: no coroutine and no timer of its own. A sleeping waiter has an entry in the due
+    times, and its group has one in the deadlines. One loop timer is set to the earliest thing to do. When it fires, or
+    a request returns, the poller takes a step: it ends the waiters whose deadline has passed, hands out results, and
+    makes requests for the waiters that are due, oldest first, while the pacer has room.
+
+    A step does a bounded amount of work. What is left is done in the next iteration of the loop, so that callers wake
+    up in between and no other task of the loop is held up.
+
+    Waiters for the same target share its requests. A waiter that is due takes the latest result of the others if that
+    is newer than what it knows; otherwise it asks. So the target is asked as often as its most impatient waiter wants,
+    and each waiter counts results and failures at its own pace. A final result ends all of them at once.
+
+    A request runs in a copy of the context of the waiter that it is made for, so that context variables, such as the
+    span of a trace, are those of its caller. The poller itself runs in an empty context.
+
+The time is that of the running loop, so the poller runs on virtual time as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+from collections import deque
+from typing import Any, cast
+
+import attrs
+
+from truebit_async._scheduler.pacer import Pacer
+from truebit_async._scheduler.registry import Registry, SharedTarget
+from truebit_async._scheduler.requests import Requests
+from truebit_async._scheduler.results import is_bug, met_stale_connection, own_copy, without_frames
+from truebit_async._scheduler.source import ResultT, Source, Target
+from truebit_async._scheduler.timetable import Deadlines, DueTimes
+from truebit_async._scheduler.waiter import State, Waiter, WaiterGroup, next_number, resolving
+from truebit_async.errors import SessionClosedError, TruebitError
+from truebit_async.events import BackedOff, Emitter, Finished, Left, Started
+from truebit_async.models import Outcome
+from truebit_async.policy import PollPolicy
+
+# Wake-ups are at least this far apart, so that waiters that become due in between are served together.
+GAP_PER_WAITER = 5e-6  # seconds for each pending waiter; with few waiters, each is served on time
+MAX_GAP = 0.005  # seconds; reached at 1,000 waiters
+WAITERS_PER_STEP = 100  # each takes some 20 µs, and about as much again when its caller wakes up
+
+
+@attrs.define(eq=False)
+class _Delivery:
+    """A result on its way to the waiters of a target."""
+
+    waiters: deque[Waiter[Any]]  # a deque lets go of each at its turn; to free thousands at once would take long
+    result: object
+    started: float
+    arrived: float
+
+
+class Poller:
+    """Polls targets until their waiters have what they wait for.
+
+    Args:
+        pacer: says when the next request may start.
+        emitter: is told what happens.
+
+    Attributes:
+        is_closed: whether no more waits can begin.
+    """
+
+    def __init__(self, pacer: Pacer, emitter: Emitter) -> None:
+        self.is_closed: bool = False
+        self._pacer = pacer
+        self.emitter: Emitter = emitter
+        self._emit = emitter.emit
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one it is first used in
+        self._registry = Registry()
+        self._due = DueTimes()
+        self._deadlines = Deadlines()
+        self._requests = Requests(pacer, emitter, self._receive, self._continue)
+        self._deliveries: deque[_Delivery] = deque()
+        self._timer: asyncio.Handle | None = None
+        self._wakes_at = math.inf  # not all of uvloop's handles have `when()`
+        self._woke_at = -math.inf
+
+    # What callers ask for
+
+    async def wait(self, source: Source[Any], execution_id: str, policy: PollPolicy) -> Outcome[Any]:
+        """Poll until the wait for an execution is over, and return its outcome."""
+        future = self.bind().create_future()
+        waiter = self.start(WaiterGroup(source, policy, resolving(future)), execution_id)
+        return await self._outcome_of(waiter, future)
+
+    async def ask_once(self, source: Source[ResultT], execution_id: str, policy: PollPolicy) -> ResultT:
+        """Ask for a result, final or not, for this caller alone. After a transient failure, ask again.
+
+        Args:
+            source: fetches the results.
+            execution_id: a checked execution ID.
+            policy: the budgets.
+
+        Raises:
+            TruebitError: there is no result.
+        """
+        started = self.bind().time()
+        self.check_open(execution_id, source.kind)
+        failure: TruebitError | None = None
+        must_queue = self._due.next_time() <= started or self._pacer.next_start() > started
+        if not must_queue and (policy.deadline is None or policy.deadline >= policy.request_timeout):
+            # The request timeout ends before the deadline, so it keeps both.
+            try:
+                return await self._requests.ask_inline(source, execution_id, policy.request_timeout, started)
+            except TruebitError as error:
+                if not error.is_transient or self.is_closed:
+                    raise
+                failure = without_frames(error)
+            finally:
+                if self._registry.size:  # others may have waited for its slot
+                    self._set_timer()
+        # The source is a new one, so that no request is shared: an older request could bring an older state.
+        source = attrs.evolve(source, is_final=lambda _: True)
+        future = self.bind().create_future()
+        group = WaiterGroup(source, policy.without_tolerance(), resolving(future), is_wait=False)
+        waiter = Waiter(group, execution_id, started)
+        self._add(waiter)
+        if failure is None:
+            self._sleep_until(started, waiter)
+        else:
+            self._receive(waiter.target, failure, started, _now())
+        self._set_timer()
+        return cast("ResultT", (await self._outcome_of(waiter, future)).unwrap())
+
+    def start(self, group: WaiterGroup[ResultT], execution_id: str, number: int | None = None) -> Waiter[ResultT]:
+        """Begin a wait. Its caller may `discard` the waiter.
+
+        Args:
+            group: the terms of the wait.
+            execution_id: a checked execution ID.
+            number: the number of the wait; None takes the next one.
+        """
+        now = self.bind().time()
+        waiter = Waiter(group, execution_id, now, next_number() if number is None else number)
+        if self.emitter.is_listened_to:
+            context = group.context.copy()
+            context.run(self._emit, Started, execution_id, waiter.kind, waiter.number)
+            group.set_context(waiter, context)
+        self._add(waiter)
+        if self.is_closed:
+            self._end_closed(waiter)
+            return waiter
+        found = self._registry.get(waiter.target)
+        if isinstance(found, SharedTarget) and found.latest is not None:
+            self._join(waiter, own_copy(found.latest), found.latest_at, now)
+        else:
+            self._sleep_until(now, waiter)
+        self._set_timer()
+        return waiter
+
+    def has_waiter(self, group: WaiterGroup[Any], execution_id: str) -> bool:
+        """Return whether a waiter of a group waits for an execution."""
+        found = self._registry.get((group.source, execution_id))
+        if isinstance(found, SharedTarget):
+            return any(waiter.group is group for waiter in found.waiters)
+        return found is not None and found.group is group
+
+    def discard(self, waiter: Waiter[Any]) -> None:
+        """Forget a waiter whose caller has left. Its request is cancelled if nobody else waits for the target."""
+        if waiter.state is not State.OVER:
+            self._remove(waiter)
+            if waiter.group.is_wait:
+                self._emit(Left, waiter.execution_id, waiter.kind, waiter.number)
+            self._set_timer()
+
+    async def discard_all(self, group: WaiterGroup[Any]) -> None:
+        """Forget all waiters of a group whose caller has left: in steps, or at once if cancelled."""
+        group.is_abandoned = True
+        discarded = 0
+        try:
+            while group.first is not None:
+                self.discard(group.first)
+                discarded += 1
+                if discarded % WAITERS_PER_STEP == 0:
+                    await asyncio.sleep(0)
+        finally:
+            while group.first is not None:
+                self.discard(group.first)
+
+    async def close(self) -> None:
+        """End every wait and cancel its request. Requests in the tasks of callers are the transport's to end."""
+        self.bind()
+        self.is_closed = True
+        waiters = deque(self._registry)
+        try:
+            while waiters:
+                self._end_closed(waiters.popleft())
+                if len(waiters) % WAITERS_PER_STEP == 0:
+                    await asyncio.sleep(0)
+        finally:  # the rest, if this is cancelled meanwhile
+            while waiters:
+                self._end_closed(waiters.popleft())
+            self._set_timer()
+        await self._requests.wait_closed()
+
+    def check_open(self, execution_id: str | None = None, kind: str | None = None) -> None:
+        """Raise `SessionClosedError` if no more waits can begin."""
+        if self.is_closed:
+            raise SessionClosedError(execution_id, kind=kind)
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop.
+
+        Raises:
+            RuntimeError: it is not the loop that this poller was first used in.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            msg = "this TruebitSession belongs to the event loop it was first used in; open one session per loop"
+            raise RuntimeError(msg)
+        return loop
+
+    # The timer and the step
+
+    def _set_timer(self) -> None:
+        gap = min(MAX_GAP, GAP_PER_WAITER * self._registry.size)
+        next_poll = max(self._pacer.next_start(), self._due.next_time(), self._woke_at + gap)
+        self._set_timer_to(-math.inf if self._deliveries else min(self._deadlines.next_time(), next_poll))
+
+    def _set_timer_to(self, wake_at: float) -> None:
+        if wake_at == self._wakes_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at, self._timer = wake_at, None
+        if wake_at < math.inf:
+            self._timer = self.bind().call_at(wake_at, self._wake, context=contextvars.Context())
+
+    def _wake(self) -> None:
+        self._timer, self._wakes_at, self._woke_at = None, math.inf, _now()
+        self._step()
+
+    def _continue(self) -> None:
+        """Take a step after a request has ended, unless the next one is about to be taken anyway."""
+        if self._wakes_at > _now():
+            self._step()
+
+    def _step(self) -> None:
+        """Do what is to be done now, up to a bound, and set the timer to what is next."""
+        now = _now()
+        work = 0
+        try:
+            while work < WAITERS_PER_STEP and (waiter := self._deadlines.next_passed(now)) is not None:
+                work += 1
+                self._end(waiter, waiter.time_out(now))
+            while work < WAITERS_PER_STEP and self._deliveries:
+                work += 1
+                self._deliver_next(now)
+            while (
+                work < WAITERS_PER_STEP
+                and self._pacer.next_start() <= now
+                and (waiter := self._due.pop_due(now)) is not None
+            ):
+                work += 1
+                self._ask(waiter, now)
+        finally:  # whatever happens to one waiter, the deadlines of the others hold
+            if work < WAITERS_PER_STEP:
+                self._set_timer()
+            else:
+                self._set_timer_to(now)
+
+    def _ask(self, waiter: Waiter[Any], now: float) -> None:
+        """Get a result for a waiter that is due: from others, from a request in flight, or from a new request."""
+        waiter.state = State.ASKING
+        target = waiter.target
+        found = self._registry.get(target)
+        if isinstance(found, SharedTarget) and waiter.can_take(found.latest, found.latest_at, now):
+            self._take(waiter, own_copy(found.latest), found.latest_at, now)
+            return
+        if target in self._requests or waiter.group.is_abandoned:
+            return
+        waiters = found.waiters if isinstance(found, SharedTarget) else (waiter,)
+        timeout = max(other.group.policy.request_timeout for other in waiters)
+        try:
+            self._requests.start(target, timeout, waiter.context, now)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # tell its caller; the others go on
+            self._end(waiter, error if isinstance(error, Exception) else RuntimeError("the request was not made"))
+
+    # What a result means for the waiters of its target
+
+    def _receive(self, target: Target, result: object, started: float, now: float) -> None:
+        """Hand a result to the waiter of its target; to several waiters, in steps."""
+        found = self._registry.get(target)
+        if met_stale_connection(result):
+            self._requests.use_new_connection_next(target)
+        if isinstance(found, SharedTarget):
+            if not met_stale_connection(result) and not is_bug(result):
+                found.latest, found.latest_at = result, now
+            self._deliveries.append(_Delivery(deque(found.waiters), result, started, now))
+        elif found is not None:
+            self._deliver(found, result, started, now, now)
+
+    def _deliver_next(self, now: float) -> None:
+        delivery = self._deliveries[0]
+        waiter = delivery.waiters.popleft()
+        if not delivery.waiters:
+            self._deliveries.popleft()
+        if waiter.state is State.ASKING and waiter.was_cut_short(delivery.result):
+            self._sleep_until(now, waiter)  # ask again at once; it does not count
+        else:
+            self._deliver(waiter, own_copy(delivery.result), delivery.started, delivery.arrived, now)
+
+    def _deliver(self, waiter: Waiter[Any], result: Any, started: float, arrived: float, now: float) -> None:
+        if waiter.state is State.ASLEEP and not is_bug(result) and waiter.is_ended_by(result, now):
+            self._take(waiter, result, arrived, now)
+        elif waiter.state is not State.ASKING:
+            return
+        elif is_bug(result):
+            self._end(waiter, result)
+        elif met_stale_connection(result):
+            self._sleep_until(now, waiter)
+        else:
+            waiter.slowest = max(waiter.slowest, arrived - started)
+            self._take(waiter, result, arrived, now)
+
+    def _take(self, waiter: Waiter[Any], result: object, seen_at: float, now: float) -> None:
+        end: Outcome[Any] | Exception | None
+        seconds = 0.0
+        try:
+            end = waiter.observe(result, now, seen_at)
+            if end is None:
+                seconds = waiter.sleep_after(result, now)
+        except Exception as error:  # noqa: BLE001  # the user's wait strategy is broken: tell its caller, not the loop
+            end = error
+        if end is None:
+            self._back_off(seconds, waiter, now)
+        else:
+            self._end(waiter, end)
+
+    def _join(self, waiter: Waiter[Any], latest: object, latest_at: float, now: float) -> None:
+        try:
+            seconds = waiter.join(latest, latest_at, now)
+        except Exception as error:  # noqa: BLE001  # the user's wait strategy is broken
+            self._end(waiter, error)
+            return
+        if seconds > 0:
+            self._back_off(seconds, waiter, now)
+        else:
+            self._sleep_until(now, waiter)
+
+    def _back_off(self, seconds: float, waiter: Waiter[Any], now: float) -> None:
+        self._sleep_until(now + seconds, waiter)
+        self._emit(BackedOff, waiter.execution_id, waiter.kind, seconds, waiter.polls, waiter.wait_number)
+
+    def _sleep_until(self, due: float, waiter: Waiter[Any]) -> None:
+        waiter.state = State.ASLEEP
+        self._due.add(waiter, due)
+
+    # How a wait begins and ends
+
+    def _add(self, waiter: Waiter[Any]) -> None:
+        self._registry.add(waiter)
+        self._deadlines.add(waiter)
+
+    async def _outcome_of(self, waiter: Waiter[Any], future: asyncio.Future[Outcome[Any]]) -> Outcome[Any]:
+        try:
+            return await future
+        finally:
+            self.discard(waiter)
+
+    def _end(self, waiter: Waiter[Any], end: Outcome[Any] | BaseException) -> None:
+        self._remove(waiter)
+        if waiter.group.is_wait:
+            if isinstance(end, Outcome):
+                self._emit(Finished, waiter.execution_id, waiter.kind, end, waiter.number)
+            else:
+                self._emit(Left, waiter.execution_id, waiter.kind, waiter.number)
+        waiter.group.on_end(waiter, end)
+
+    def _end_closed(self, waiter: Waiter[Any]) -> None:
+        if waiter.state is not State.OVER:
+            self._end(waiter, waiter.end_with(SessionClosedError(waiter.execution_id, kind=waiter.kind), _now()))
+
+    def _remove(self, waiter: Waiter[Any]) -> None:
+        if waiter.state is State.ASLEEP:
+            self._due.note_stale()
+        waiter.state = State.OVER
+        self._deadlines.remove(waiter)
+        if self._registry.remove(waiter):
+            self._requests.cancel(waiter.target)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

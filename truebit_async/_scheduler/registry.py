@@ -1,0 +1,78 @@
+"""Which waiters wait for which target."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from truebit_async._scheduler.source import Source, Target
+from truebit_async._scheduler.waiter import Waiter
+from truebit_async.errors import TruebitError
+
+
+@attrs.define(eq=False)
+class SharedTarget:
+    """A target that several waiters wait for, or did.
+
+    Attributes:
+        waiters: the waiters; a dict is used as an ordered set.
+        latest: the latest result, a state or an error; None before the first.
+        latest_at: when that arrived, in seconds of the loop's clock.
+    """
+
+    waiters: dict[Waiter[Any], None]
+    latest: object | TruebitError | None = None
+    latest_at: float = -math.inf
+
+
+class Registry:
+    """The waiters of each target.
+
+    Nearly every target has one waiter, which is stored as it is: a `SharedTarget` for each would double the memory
+    that a pending execution takes.
+    """
+
+    def __init__(self) -> None:
+        self._targets: defaultdict[Source[Any], dict[str, Waiter[Any] | SharedTarget]] = defaultdict(dict)
+        self.size = 0
+
+    def __iter__(self) -> Iterator[Waiter[Any]]:
+        for targets in self._targets.values():
+            for target in targets.values():
+                yield from target.waiters if isinstance(target, SharedTarget) else (target,)
+
+    def get(self, target: Target) -> Waiter[Any] | SharedTarget | None:
+        """Return what waits for a target: nobody, one waiter, or several."""
+        source, execution_id = target
+        return self._targets[source].get(execution_id)
+
+    def add(self, waiter: Waiter[Any]) -> None:
+        """Add a waiter."""
+        self.size += 1
+        targets = self._targets[waiter.group.source]
+        found = targets.setdefault(waiter.execution_id, waiter)
+        if found is waiter:
+            return
+        if not isinstance(found, SharedTarget):
+            found = SharedTarget({found: None}, found.latest, found.seen_at)
+            targets[waiter.execution_id] = found
+        found.waiters[waiter] = None
+
+    def remove(self, waiter: Waiter[Any]) -> bool:
+        """Remove a waiter; return whether it was the last one of its target."""
+        self.size -= 1
+        source, execution_id = waiter.group.source, waiter.execution_id
+        targets = self._targets[source]
+        target = targets[execution_id]
+        if isinstance(target, SharedTarget):
+            del target.waiters[waiter]
+            if target.waiters:
+                return False
+        del targets[execution_id]
+        if not targets:
+            del self._targets[source]
+        return True

@@ -1,0 +1,68 @@
+"""The results of polls: a state, or the error that came instead."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import Any, TypeGuard, TypeVar
+
+from truebit_async._scheduler.source import Target
+from truebit_async.errors import TransportError, TruebitError
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
+
+
+def result_of_task(task: asyncio.Task[Any], target: Target) -> Any:
+    """Return the result of a request: a state, a `TruebitError`, or another exception if there is a bug.
+
+    Args:
+        task: the task of the request, which is done.
+        target: what it asked for.
+    """
+    if task.cancelled():  # not by the scheduler: it cancels only requests that nobody waits for
+        source, execution_id = target
+        return TransportError(execution_id, "the request was cancelled from outside", kind=source.kind)
+    error = task.exception()
+    return task.result() if error is None else without_frames(error)
+
+
+def without_frames(error: ErrorT) -> ErrorT:
+    """Remove the frames from an error and its causes: they hold bodies and buffers, and errors are kept for long.
+
+    Args:
+        error: the error, which is changed.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        link = pending.pop()
+        if link is not None and id(link) not in seen:  # causes may form a cycle
+            seen.add(id(link))
+            link.__traceback__ = None
+            pending += (link.__cause__, link.__context__)
+            if isinstance(link, BaseExceptionGroup):
+                pending += link.exceptions
+    return error
+
+
+def own_copy(result: Any) -> Any:
+    """Return a result for one more waiter. No two callers may raise and annotate the same error.
+
+    Args:
+        result: a state or an error.
+    """
+    if not isinstance(result, TruebitError):
+        return result
+    duplicate = copy.copy(result)
+    duplicate.__cause__ = result.__cause__
+    return duplicate
+
+
+def is_bug(result: object) -> TypeGuard[BaseException]:
+    """Return whether a fetch raised something other than a `TruebitError`."""
+    return isinstance(result, BaseException) and not isinstance(result, TruebitError)
+
+
+def met_stale_connection(result: object) -> bool:
+    """Return whether a result says only that a request met a connection that the server had closed."""
+    return isinstance(result, TransportError) and result.connection_was_stale

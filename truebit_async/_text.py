@@ -1,0 +1,20 @@
+"""Text from servers, libraries and the file system, made safe to print."""
+
+from __future__ import annotations
+
+
+def one_line(text: str) -> str:
+    r"""Return the text on one line, with escapes such as ``\n`` and ``\x1b`` for what is not printable.
+
+    Args:
+        text: any text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def shortened(value: object) -> str:
+    """Return the repr of a value, at most 100 characters of it."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"  # noqa: PLR2004

@@ -1,0 +1,64 @@
+"""Categories of outcomes, and the exit codes they lead to."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+from truebit_async.models import Execution, VerificationStatus
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of the command, as documented in its reference."""
+
+    SUCCEEDED = 0
+    NOT_SUCCEEDED = 1
+    USAGE = 2
+    NO_ANSWER = 3
+    BUG = 70  # EX_SOFTWARE in sysexits.h
+    INTERRUPTED = 130
+
+
+class OutcomeCategory(enum.StrEnum):
+    """The category of an outcome, in the order in which summaries list them."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INDETERMINATE = "indeterminate"
+    ERROR = "error"
+    RUNNING = "running"
+    NO_ANSWER = "no answer"
+
+    @classmethod
+    def of(cls, execution: Execution | None) -> OutcomeCategory:
+        """Return the category of an execution; None stands for an outcome without an answer."""
+        if execution is None:
+            return cls.NO_ANSWER
+        return cls.of_status(execution.verification_status, succeeded=execution.succeeded)
+
+    @classmethod
+    def of_status(cls, status: str, *, succeeded: bool) -> OutcomeCategory:
+        """Return the category of an execution with this verification status.
+
+        Args:
+            status: the verificationStatus.
+            succeeded: whether the nodes agree that the run succeeded.
+        """
+        if status == VerificationStatus.SUCCESS:
+            return cls.SUCCEEDED if succeeded else cls.FAILED
+        return cls[VerificationStatus(status).name]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code if every outcome is in this category."""
+        match self:
+            case OutcomeCategory.SUCCEEDED:
+                return ExitCode.SUCCEEDED
+            case OutcomeCategory.NO_ANSWER:
+                return ExitCode.NO_ANSWER
+        return ExitCode.NOT_SUCCEEDED
+
+
+def exit_code_for(categories: Iterable[OutcomeCategory]) -> ExitCode:
+    """Return the largest exit code of these categories, which is the most severe one."""
+    return max((category.exit_code for category in categories), default=ExitCode.SUCCEEDED)

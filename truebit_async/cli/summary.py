@@ -1,0 +1,121 @@
+"""The summary of a batch. Its memory does not grow with the size of the batch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
+from truebit_async.cli.statistics import Durations
+from truebit_async.events import Finished, Polled, PollEvent
+
+_JSON_NAMES = {
+    OutcomeCategory.SUCCEEDED: "succeeded",
+    OutcomeCategory.FAILED: "failed",
+    OutcomeCategory.INDETERMINATE: "indeterminate",
+    OutcomeCategory.ERROR: "error",
+    OutcomeCategory.NO_ANSWER: "noAnswer",
+}
+
+
+class Summary:
+    """Counts what happens in a batch.
+
+    Attributes:
+        total: the number of executions to wait for, as far as the input has been read.
+        is_total_known: whether the whole input has been read.
+        skipped: the number of IDs that were skipped because the checkpoint has their answer.
+        malformed: the number of malformed lines in the input.
+        requests: the number of requests that were answered or failed.
+        by_category: the number of finished executions by the category of their outcome.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.is_total_known = False
+        self.skipped = 0
+        self.malformed = 0
+        self.requests: int = 0
+        self.by_category: Counter[OutcomeCategory] = Counter()
+        self._durations = Durations()
+        self._started_at = time.monotonic()
+
+    def add(self, event: PollEvent) -> None:
+        """Count an event of the session."""
+        match event:
+            case Polled():
+                self.requests += 1
+            case Finished():
+                self.by_category[OutcomeCategory.of(event.outcome.execution)] += 1
+                if event.outcome.execution is not None:
+                    self._durations.add(event.outcome.elapsed)
+
+    @property
+    def finished(self) -> int:
+        """The number of finished executions."""
+        return self.by_category.total()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the input has contained neither an ID nor a malformed line so far."""
+        return not (self.total or self.skipped or self.malformed)
+
+    @property
+    def headline(self) -> str:
+        """The numbers of finished and of all executions, as text."""
+        if self.is_total_known:
+            return f"{self.finished} of {self.total} finished"
+        return f"{self.finished} finished of {self.total} read so far"
+
+    def duration_figures(self) -> list[str]:
+        """Return the median and the 95th percentile of the time to verification, as text; nothing without an answer."""
+        median, p95 = self._durations.quantile(0.5), self._durations.quantile(0.95)
+        return [] if median is None or p95 is None else [f"median {median:.1f} s", f"p95 {p95:.1f} s"]
+
+    def as_text(self) -> Group:
+        """Return the summary for people to read."""
+        table = Table()
+        table.add_column("outcome")
+        table.add_column("executions", justify="right")
+        for name, count in [
+            *((category, self.by_category[category]) for category in OutcomeCategory),
+            ("skipped (answer on file)", self.skipped),
+            ("malformed lines", self.malformed),
+        ]:
+            if count:
+                table.add_row(name, str(count))
+        requests = "1 request" if self.requests == 1 else f"{self.requests} requests"
+        costs = ", ".join([f"{requests} in {self._elapsed():.1f} s", *self.duration_figures()])
+        # Rich would wrap a title or a caption of the table to the table's width, which is narrow.
+        return Group(Text(self.headline), *([table] if table.row_count else []), Text(costs))
+
+    def as_json(self, exit_code: ExitCode) -> str:
+        """Return the summary for programs, as one line of JSON with every field.
+
+        Args:
+            exit_code: the exit code of the command.
+        """
+        summary = {
+            "verdicts": {name: self.by_category[category] for category, name in _JSON_NAMES.items()},
+            "total": self.total,
+            "skipped": self.skipped,
+            "malformed": self.malformed,
+            "requests": self.requests,
+            "seconds": round(self._elapsed(), 3),
+            "medianSeconds": _rounded(self._durations.quantile(0.5)),
+            "p95Seconds": _rounded(self._durations.quantile(0.95)),
+            "exitCode": exit_code,
+        }
+        return json.dumps({"summary": summary})
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started_at
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
