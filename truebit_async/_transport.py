@@ -39,10 +39,11 @@ _SEARCHED_BYTES = 16 * 1024  # of a body, for the key, before 1 KiB of it is sho
 class Transport:
     """Sends requests to one base URL.
 
-    With a client session of its own, a request is sent at most once, and a connection on which bytes arrive between two
-    exchanges is not used again. With an injected one, its connector decides: aiohttp takes bytes that arrived early for
-    the response to the next request, and sends a GET once more by itself when the connection breaks, which no cap
-    counts. Then ``connection_was_stale`` is never set, and ``on_new_connection`` has no effect.
+    With a client session of its own, a request is sent at most once, and a connection on which a response arrives
+    between two exchanges is not used again. aiohttp's parser shows no trace of half a head; what follows it then is not
+    HTTP, and counts as a stale connection. With an injected client session, its connector decides: aiohttp takes bytes
+    that arrived early for the response to the next request, and sends a GET once more by itself when the connection
+    breaks, which no cap counts. Then ``connection_was_stale`` is never set, and ``on_new_connection`` has no effect.
 
     Args:
         base_url: where the dispatcher is; a path in it is kept as a prefix.
