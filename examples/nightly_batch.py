@@ -5,13 +5,13 @@ Run it from a checkout; Parquet needs the extra `examples`::
     python examples/nightly_batch.py executions.csv results.parquet --max-rate 50
 
 The file `results.parquet.checkpoint` keeps the outcomes. If the command is killed, run it again: it continues and does
-not ask again for executions that have an answer. Exit codes, for a scheduler:
+not ask again for executions that have a final state. Exit codes, for a scheduler:
 
     0  every execution was verified and succeeded
     1  unexpected error: see the traceback
     2  wrong usage
-    3  at least one execution has no answer yet: run the same command again
-    4  all have an answer, and at least one did not succeed: see the column truebit_error
+    3  at least one execution has no final state yet: run the same command again
+    4  all have one, and at least one did not succeed: see the column truebit_error
 """
 
 import argparse
@@ -44,7 +44,7 @@ def read_csv(path: Path, id_column: str) -> tuple[list[str], list[dict[str, str]
 
 
 async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkpoint: Checkpoint) -> None:
-    """Wait for the executions that have no answer yet, and write each outcome to the checkpoint."""
+    """Wait for the executions that have no final state yet, and write each outcome to the checkpoint."""
     pending = [execution_id for execution_id in execution_ids if execution_id not in checkpoint.final]
     finished, shown_at = len(execution_ids) - len(pending), 0.0
     async with session:
@@ -58,7 +58,7 @@ async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkp
                 shown_at = time.monotonic()
 
 
-def answer(record: Record[Execution]) -> Row:
+def result_columns(record: Record[Execution]) -> Row:
     """Return the columns that are added to a row."""
     status = output = error = None
     if record.execution is not None:
@@ -111,7 +111,7 @@ def main() -> int:
         execution_ids = list(dict.fromkeys(row[options.column] for row in rows))
         asyncio.run(wait_for_all(session, execution_ids, checkpoint))
     records = {record.execution_id: record for record in read_checkpoint(f"{results}.checkpoint")}
-    result_rows = [{**row, **answer(records[row[options.column]])} for row in rows]
+    result_rows = [{**row, **result_columns(records[row[options.column]])} for row in rows]
     part = results.with_name(f"{results.name}.part")  # readers see all results or none
     WRITERS[results.suffix](part, list(dict.fromkeys([*columns, *NEW_COLUMNS])), result_rows)
     part.replace(results)

@@ -35,7 +35,7 @@ except StillRunningError as error:
 execution = await session.wait_for_verification("forecast")
 print(execution.verification_status.value, execution.output)
 
-# %% Wait for a batch: each ID gets an outcome, also if it has no answer
+# %% Wait for a batch: each ID gets an outcome, also if it has no final state
 execution_ids = ["forecast", "backtest", "bad-input", "too-slow", "mistyped"]
 outcomes = [outcome async for outcome in session.wait_for_verifications(execution_ids)]
 

@@ -79,8 +79,8 @@ async def consume(broker: Broker, session: TruebitSession) -> None:
     async with aclosing(session.wait_for_verifications(execution_ids(), max_pending=1000)) as outcomes:
         async for outcome in outcomes:
             print(outcome_as_json(outcome), flush=True)
-            has_answer = outcome.execution is not None or isinstance(outcome.error, PERMANENT)
-            settle = broker.acknowledge if has_answer else broker.hand_back
+            is_settled = outcome.execution is not None or isinstance(outcome.error, PERMANENT)
+            settle = broker.acknowledge if is_settled else broker.hand_back
             for message in messages.pop(outcome.execution_id):
                 await settle(message)
 

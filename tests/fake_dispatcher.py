@@ -83,8 +83,8 @@ class FakePoller:
     async def wait(self, execution_id: str, policy: PollPolicy) -> Outcome[Execution]:
         return await self.poller.wait(self.source, execution_id, policy)
 
-    async def ask_once(self, execution_id: str, policy: PollPolicy) -> Execution:
-        return await self.poller.ask_once(self.source, execution_id, policy)
+    async def get_state(self, execution_id: str, policy: PollPolicy) -> Execution:
+        return await self.poller.get_state(self.source, execution_id, policy)
 
     def start(self, execution_id: str, policy: PollPolicy, on_end: OnEnd) -> Waiter[Execution]:
         return self.poller.start(WaiterGroup(self.source, policy, on_end), execution_id)

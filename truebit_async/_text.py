@@ -14,6 +14,16 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+def bounded_line(text: str, limit: int) -> str:
+    """Return the beginning of a text on one line.
+
+    Args:
+        text: any text.
+        limit: how many characters to return at most.
+    """
+    return one_line(text[:limit])[:limit]  # escapes make it longer
+
+
 def shortened(value: object) -> str:
     """Return the repr of a value, at most 100 characters of it."""
     text = repr(value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import math
+
+from truebit_async._timer import Timer
 
 
 class TimeLimits:
@@ -16,8 +17,7 @@ class TimeLimits:
 
     def __init__(self) -> None:
         self._expiries: dict[asyncio.Timeout, float] = {}
-        self._timer: asyncio.Handle | None = None
-        self._fires_at = math.inf
+        self._timer = Timer(self._expire_passed)
 
     def begin(self, seconds: float) -> asyncio.Timeout:
         """Return a context manager that times out unless it is given to `end` before.
@@ -25,11 +25,10 @@ class TimeLimits:
         Args:
             seconds: the limit.
         """
-        loop = asyncio.get_running_loop()
-        limit, expiry = asyncio.Timeout(None), loop.time() + seconds
+        limit, expiry = asyncio.Timeout(None), asyncio.get_running_loop().time() + seconds
         self._expiries[limit] = expiry
-        if expiry < self._fires_at:
-            self._set_timer(loop, expiry)
+        if expiry < self._timer.time:
+            self._timer.set(expiry)
         return limit
 
     def end(self, limit: asyncio.Timeout) -> None:
@@ -42,27 +41,16 @@ class TimeLimits:
 
     def close(self) -> None:
         """Let all exchanges time out at once."""
-        self._cancel_timer()
+        self._timer.set(math.inf)
         for limit in self._expiries:
             _expire(limit)
 
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, time: float) -> None:
-        self._cancel_timer()
-        self._timer, self._fires_at = loop.call_at(time, self._fire, loop, context=contextvars.Context()), time
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._fires_at = None, math.inf
-
-    def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._fires_at = None, math.inf
-        now = loop.time()
+    def _expire_passed(self) -> None:
+        now = asyncio.get_running_loop().time()
         for limit, expiry in self._expiries.items():
             if expiry <= now:
                 _expire(limit)
-        if later := [expiry for expiry in self._expiries.values() if expiry > now]:
-            self._set_timer(loop, min(later))
+        self._timer.set(min((expiry for expiry in self._expiries.values() if expiry > now), default=math.inf))
 
 
 def _expire(limit: asyncio.Timeout) -> None:

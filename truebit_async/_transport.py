@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import select
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Awaitable
 
 import aiohttp
 import attrs
@@ -15,10 +14,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from truebit_async._arguments import check_api_key, check_base_url
+from truebit_async._causes import with_causes
 from truebit_async._protocol.body import EXCERPT_BYTES, excerpt
 from truebit_async._protocol.messages import Request, Response
 from truebit_async._protocol.redaction import Redactor
-from truebit_async._text import one_line
+from truebit_async._text import bounded_line
 from truebit_async._time_limits import TimeLimits
 from truebit_async._version import __version__
 from truebit_async.errors import (
@@ -40,10 +40,13 @@ class Transport:
     """Sends requests to one base URL.
 
     With a client session of its own, a request is sent at most once, and a connection on which a response arrives
-    between two exchanges is not used again. aiohttp's parser shows no trace of half a head; what follows it then is not
-    HTTP, and counts as a stale connection. With an injected client session, its connector decides: aiohttp takes bytes
-    that arrived early for the response to the next request, and sends a GET once more by itself when the connection
-    breaks, which no cap counts. Then ``connection_was_stale`` is never set, and ``on_new_connection`` has no effect.
+    between two exchanges is not used again. A server may also send the first part of a response head between two
+    exchanges. aiohttp's parser keeps that part and does not show it, so the next response cannot be read as HTTP. On a
+    connection that was used before, such a response counts as a stale connection.
+
+    With an injected client session, its connector decides: aiohttp takes bytes that arrived early for the response to
+    the next request, and sends a GET once more by itself when the connection breaks, which no cap counts. Then
+    ``connection_was_stale`` is never set, and ``on_new_connection`` has no effect.
 
     Args:
         base_url: where the dispatcher is; a path in it is kept as a prefix.
@@ -108,18 +111,18 @@ class Transport:
         http = self._client_session(request, on_new_connection=on_new_connection or not request.is_repeatable)
         limit = self._limits.begin(request_timeout)
         try:
-            async with limit, self._exchange(http, request) as response:
-                return Response(response.status, response.headers, await self._read_body(response, request))
-        except TruebitError:
-            raise
+            async with limit:
+                return await self._read(await self._request(http, request), request)
+        except TruebitError as error:
+            failure = error.with_traceback(None)  # its frames hold the response, which may mention the key
         except Exception as error:  # noqa: BLE001  # also what tracing or a middleware of an injected session raises
             if self._is_closed or http.closed:
-                failure: TruebitError = SessionClosedError(request.execution_id, kind=request.kind)
+                failure = SessionClosedError(request.execution_id, kind=request.kind)
             else:
                 failure = self._failure(request, error, request_timeout if limit.expired() else None)
         finally:
             self._limits.end(limit)
-        raise failure  # not in the block above: the error would be its context, and may mention the key
+        raise failure  # not in a block above: the error would be its context, and may mention the key
 
     def redacted(self, response: Response) -> Response:
         """Return a response without the API key; the same one if the key is not in it.
@@ -162,9 +165,7 @@ class Transport:
             response_class=_Response,
         )
 
-    def _exchange(
-        self, http: aiohttp.ClientSession, request: Request
-    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _request(self, http: aiohttp.ClientSession, request: Request) -> Awaitable[aiohttp.ClientResponse]:
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if http is not self._injected:  # it was opened with the options below
             return http.request(request.method, url, data=request.body, headers=request.headers, allow_redirects=False)
@@ -179,21 +180,22 @@ class Transport:
             timeout=_NO_TIMEOUT,
         )
 
-    async def _read_body(self, response: aiohttp.ClientResponse, request: Request) -> bytearray:
+    async def _read(self, response: aiohttp.ClientResponse, request: Request) -> Response:
+        limit = self._max_response_bytes
         content = response.content
-        body = bytearray(await content.readany())
-        while not content.at_eof() or len(body) > self._max_response_bytes:
-            if len(body) > self._max_response_bytes:
-                response.close()  # returning the connection to the pool would mean reading the rest
-                limit = self._max_response_bytes
-                detail = f"the body is larger than {limit} bytes"
-                beginning = Response(response.status, {}, bytes(body[:_SEARCHED_BYTES]))
-                shown = excerpt(beginning.body) if self.redacted(beginning) is beginning else ""
-                raise ResponseTooLargeError(
-                    request.execution_id, response.status, detail, shown, limit, kind=request.kind
-                )
-            body += await content.readany()
-        return body
+        try:
+            body = bytearray(await content.readany())
+            while not content.at_eof() and len(body) <= limit:
+                body += await content.readany()
+        finally:
+            if not response.closed:  # a response that was read to its end is: its connection is in the pool again
+                response.close()
+        if len(body) <= limit:
+            return Response(response.status, response.headers, body)
+        detail = f"the body is larger than {limit} bytes"
+        beginning = Response(response.status, {}, bytes(body[:_SEARCHED_BYTES]))
+        shown = excerpt(beginning.body) if self.redacted(beginning) is beginning else ""
+        raise ResponseTooLargeError(request.execution_id, response.status, detail, shown, limit, kind=request.kind)
 
     def _failure(self, request: Request, error: Exception, timeout: float | None) -> TransportError:
         """Return the error to raise in place of another one, whose texts may quote what a server sent.
@@ -205,19 +207,19 @@ class Transport:
         """
         was_stale = isinstance(error, _ConnectionLostError) and error.was_stale
         cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
-        texts = [_text(link) for link in _chain(error)]
+        texts = [_all_text(link) for link in with_causes(error)]
         is_kept = sum(map(len, texts)) <= _MAX_TEXT
         detail = _describe(cause or error)
         if self._redactor is not None:
             # The error of a response that is not HTTP holds the headers of the request, which have the key.
-            is_http = not any(isinstance(link, aiohttp.ClientResponseError) for link in _chain(error))
-            is_kept = is_kept and is_http and not any(map(self._redactor.is_in, texts))
+            has_headers = any(isinstance(link, aiohttp.ClientResponseError) for link in with_causes(error))
+            is_kept = is_kept and not has_headers and not any(map(self._redactor.is_in, texts))
             detail = self._redactor.redact(detail)
-        detail = one_line(detail[:EXCERPT_BYTES])[:EXCERPT_BYTES]  # it is longer on one line
+        detail = bounded_line(detail, EXCERPT_BYTES)
         if timeout is None:
             failure = TransportError(request.execution_id, detail, kind=request.kind, connection_was_stale=was_stale)
         else:
-            detail = f"timed out after {timeout:g} s"
+            detail = f"no complete response within {timeout:g} s"
             failure = RequestTimeoutError(request.execution_id, detail, timeout, kind=request.kind)
         failure.__cause__ = cause if is_kept else None
         return failure
@@ -257,8 +259,9 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Hands out a connection only if nothing has arrived on it since it was made, or since its last response.
+    """Hands out a connection only if no bytes wait on it.
 
+    It cannot tell for a new TLS connection, which gets bytes after its handshake, nor where there is no `select.poll`.
     `ClientSession` calls the documented `connect` for each request, and writes the request right after it, before the
     loop can read again.
     """
@@ -300,9 +303,8 @@ class _Use:
     poll: select.poll | None
 
 
-_used: dict[
-    int, _Use
-] = {}  # by the identity of the protocol: a WeakKeyDictionary would take 2 % of the CPU of a request
+# By the identity of the protocol. A WeakKeyDictionary would take 2 % of the CPU of a request.
+_used: dict[int, _Use] = {}
 
 
 def _note_use(protocol: aiohttp.client_proto.ResponseHandler) -> None:
@@ -332,19 +334,7 @@ class _Secret(str):
         return "'***'"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, its causes and its contexts, which may form a cycle."""
-    seen: set[int] = set()
-    pending: list[BaseException | None] = [error]
-    while pending:
-        link = pending.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            pending += (link.__cause__, link.__context__)
-
-
-def _text(error: BaseException) -> str:
+def _all_text(error: BaseException) -> str:
     """Return all that an error says."""
     try:
         return f"{error} {error!r} {getattr(error, '__notes__', '')}"
@@ -353,12 +343,12 @@ def _text(error: BaseException) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    kind = type(error).__name__
+    type_name = type(error).__name__
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # likewise
         text = ""
-    return f"{kind}: {text}" if text else kind
+    return f"{type_name}: {text}" if text else type_name
 
 
 def _warn_of_plain_http(url: URL) -> None:

@@ -1,6 +1,6 @@
 """Outcomes on disk: one line of JSON each, appended as they come, so that a batch that dies can be resumed.
 
-A line is *final* if it holds the answer of the dispatcher. An outcome without an answer (timed out, unreachable, not
+A line is *final* if it holds a final state. An outcome without a final state (timed out, unreachable, not
 found) is written too, and whoever resumes asks for it again. A last line that a crash has torn is mended when the file
 is opened again. A file has one writer at a time; see `Checkpoint`.
 """
@@ -30,7 +30,7 @@ from truebit_async.models.functions import FUNCTION, ClearTextSolution, Executio
 __all__ = [
     "Checkpoint",
     "FinalState",
-    "MissingAnswerError",
+    "NoFinalStateError",
     "Record",
     "RecordedError",
     "outcome_as_json",
@@ -52,8 +52,8 @@ class RecordedError:
 
 
 @attrs.define(slots=False, repr=False)
-class MissingAnswerError(TruebitError):
-    """The checkpoint holds no answer for the execution: the wait that it records ended with an error.
+class NoFinalStateError(TruebitError):
+    """The checkpoint holds no final state for the execution: the wait that it records ended with an error.
 
     Attributes:
         error: what the line keeps of that error.
@@ -63,7 +63,7 @@ class MissingAnswerError(TruebitError):
 
     def __str__(self) -> str:
         recorded = f"{self.error.type} ({self.error.message!r})"
-        return f"{self._subject}: the checkpoint holds no answer: {recorded}. Resume it to wait again."
+        return f"{self._subject}: the checkpoint holds no final state: {recorded}. Resume it to wait again."
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ class Record(Generic[ExecutionT_co]):
 
     Attributes:
         execution_id: the ID that was waited for.
-        execution: the final state; None if there was no answer.
+        execution: the final state; None if there was no final state.
         error: why there was none.
         polls: how many polls were answered or failed.
         elapsed: seconds the wait took, to the millisecond.
@@ -96,12 +96,12 @@ class Record(Generic[ExecutionT_co]):
 
     @property
     def is_final(self) -> bool:
-        """Whether it holds an answer, so that nobody needs to ask again."""
+        """Whether it holds a final state, so that nobody needs to ask again."""
         return self.execution is not None
 
     @property
     def succeeded(self) -> bool:
-        """Whether it holds an answer and the execution succeeded."""
+        """Whether it holds a final state and the execution succeeded."""
         return self.execution is not None and self.execution.succeeded
 
     @property
@@ -109,21 +109,21 @@ class Record(Generic[ExecutionT_co]):
         """The verified output.
 
         Raises:
-            MissingAnswerError: the record holds no answer.
+            NoFinalStateError: the record holds no final state.
             TruebitError: the error that the execution raises when it has no verified output.
         """
         if self.execution is not None:
             return self.execution.output
         error = cast("RecordedError", self.error)  # __attrs_post_init__ has checked that one of the two is there
-        raise MissingAnswerError(self.execution_id, error, kind=self.kind)
+        raise NoFinalStateError(self.execution_id, error, kind=self.kind)
 
 
 @attrs.frozen
 class FinalState:
-    """What `Checkpoint.final` keeps of an execution that has an answer. It is small, whatever the output.
+    """What `Checkpoint.final` keeps of an execution that has a final state. It is small, whatever the output.
 
     Attributes:
-        status: the status in the answer, such as ``"Success"``.
+        status: the final status, such as ``"Success"``.
         succeeded: whether there is a verified output.
     """
 
@@ -190,7 +190,7 @@ class Checkpoint:
         resume: whether the file may hold outcomes already.
 
     Attributes:
-        final: the executions for which the file held an answer when it was opened, by ID.
+        final: the executions for which the file held a final state when it was opened, by ID.
         mended: what was done about a torn last line, for a message; None if nothing was torn.
 
     Raises:
@@ -220,7 +220,7 @@ class Checkpoint:
         """Append an outcome as a whole. If that fails, the file stays as it was, and writing may be tried again.
 
         Args:
-            outcome: the outcome; it may lack an answer.
+            outcome: the outcome; it may lack a final state.
 
         Raises:
             CheckpointError: it could not be written, for example because the disk is full; or it is about another kind

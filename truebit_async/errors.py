@@ -11,21 +11,21 @@
     │  ├─ ExecutionNotFoundError              404
     │  ├─ RateLimitedError                    429
     │  └─ ServerError                         5xx
-    ├─ UnexpectedResponseError                the answer is not one the API documents
+    ├─ UnexpectedResponseError                the response is not one the API documents
     │  ├─ DecodeError                         not JSON, or not the documented shape
     │  ├─ UnknownStatusError                  verificationStatus is missing or not documented
     │  ├─ ExecutionIdMismatchError            the reply does not name the execution asked for
     │  ├─ ResponseTooLargeError               the body exceeded max_response_bytes
     │  └─ RedirectError                       redirects are never followed
-    ├─ TransportError                         no answer: DNS, connect, TLS, reset, cut-off body
+    ├─ TransportError                         no response: DNS, connect, TLS, reset, cut-off body
     │  └─ RequestTimeoutError (TimeoutError)  one exchange ran past request_timeout
     ├─ VerificationTimeoutError (TimeoutError)  the deadline of the whole wait passed
-    ├─ VerificationFailedError                there is an answer, and it is not a verified success
+    ├─ VerificationFailedError                there is no verified success
     │  ├─ StillRunningError                   verificationStatus Running
     │  ├─ IndeterminateError                  verificationStatus Indeterminate
     │  └─ ExecutionFailedError                verificationStatus Error, or executionStatus failed
     ├─ SessionClosedError                     the session was closed
-    └─ CheckpointError, MissingAnswerError    a checkpoint cannot be used, or holds no answer
+    └─ CheckpointError, NoFinalStateError    a checkpoint cannot be used, or holds no final state
 
 Every error has an ``execution_id`` and a ``kind``. Its text is one line: what happened, to which execution, what to do.
 Text from a server is quoted with escapes, so it cannot control a terminal. All errors pickle and copy.
@@ -131,7 +131,7 @@ class ApiError(TruebitError):
         status: the HTTP status code, 400 to 599.
         message: the ``message`` of the documented error body, at most 1,024 characters; None without one.
         retry_after: seconds the server asks to wait (its ``Retry-After``); None when it does not say.
-        request_id: the ``X-Request-Id`` header of the answer, for a report to the operator; None without one.
+        request_id: the ``X-Request-Id`` header of the response, for a report to the operator; None without one.
         hint: what to do about it, as the text says.
     """
 
@@ -196,11 +196,11 @@ class ServerError(ApiError):
 
 @attrs.define(slots=False, repr=False)
 class UnexpectedResponseError(TruebitError):
-    """The answer is not one the API documents.
+    """The response is not one the API documents.
 
     Attributes:
         status: the HTTP status code.
-        detail: what is wrong with the answer.
+        detail: what is wrong with the response.
         body_excerpt: the beginning of the body, at most 1 KiB; bytes that are not UTF-8 show as U+FFFD.
         hint: what to do about it, as the text says.
     """
@@ -212,7 +212,7 @@ class UnexpectedResponseError(TruebitError):
 
     def __str__(self) -> str:
         body = f" The body begins {self.body_excerpt[:200]!r}." if self.body_excerpt else ""
-        return f"{self._subject}: unexpected answer with status {self.status}: {self.detail}. {self.hint}{body}"
+        return f"{self._subject}: unexpected response with status {self.status}: {self.detail}. {self.hint}{body}"
 
 
 class DecodeError(UnexpectedResponseError):
@@ -240,7 +240,7 @@ class ExecutionIdMismatchError(UnexpectedResponseError):
     """
 
     received_id: str | None
-    hint = "A cache or proxy on the way may mix up answers."
+    hint = "A cache or proxy on the way may mix up responses."
 
 
 @attrs.define(slots=False, repr=False)
@@ -269,11 +269,11 @@ class RedirectError(UnexpectedResponseError):
 
 @attrs.define(slots=False, repr=False)
 class TransportError(TruebitError):
-    """There was no answer: DNS, connect, TLS, reset, or a body that broke off. The cause is in ``__cause__``.
+    """There was no response: DNS, connect, TLS, reset, or a body that broke off. The cause is in ``__cause__``.
 
     Attributes:
         detail: what failed.
-        connection_was_stale: whether the server had closed the kept-alive connection before the request arrived.
+        connection_was_stale: whether a used connection broke, or sent what is not HTTP, in place of this response.
     """
 
     detail: str
@@ -285,12 +285,12 @@ class TransportError(TruebitError):
         return True
 
     def __str__(self) -> str:
-        return f"{self._subject}: no answer: {one_line(self.detail)}. Check the base URL and the network."
+        return f"{self._subject}: no response: {one_line(self.detail)}. Check the base URL and the network."
 
 
 @attrs.define(slots=False, repr=False)
 class RequestTimeoutError(TransportError, TimeoutError):
-    """One exchange, from connect to the last byte, ran past ``PollPolicy.request_timeout``.
+    """One exchange, from connect to a response that is read, ran past ``PollPolicy.request_timeout``.
 
     Attributes:
         request_timeout: the limit, in seconds.
@@ -300,14 +300,14 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"{self._subject}: no complete answer within {self.request_timeout:g} s. "
-            "Check the network, or raise PollPolicy(request_timeout=...)."
+            f"{self._subject}: {one_line(self.detail)}. "
+            "Check the network and the load of this process, or raise PollPolicy(request_timeout=...)."
         )
 
 
 @attrs.define(slots=False, repr=False)
 class VerificationTimeoutError(TruebitError, TimeoutError):
-    """The deadline of the whole wait passed without an answer. The execution may still finish: wait again.
+    """The deadline of the whole wait passed without a final state. The execution may still finish: wait again.
 
     Attributes:
         deadline: the budget that ran out, in seconds (``PollPolicy.deadline``).
@@ -335,10 +335,10 @@ class VerificationTimeoutError(TruebitError, TimeoutError):
 
 @attrs.define(slots=False, repr=False)
 class VerificationFailedError(TruebitError):
-    """There is an answer, and it is not a verified success.
+    """There is no verified success.
 
     Attributes:
-        execution: the answer.
+        execution: the state.
     """
 
     execution: Execution

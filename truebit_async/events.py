@@ -138,7 +138,7 @@ class Paused(PollEvent):
 
     Attributes:
         seconds: how many seconds it lasts, counted from now.
-        error: the answer that asked for it.
+        error: the response that asked for it.
     """
 
     seconds: float
@@ -173,7 +173,7 @@ class Finished(PollEvent):
 
 @attrs.frozen
 class Left(PollEvent):
-    """A wait has ended without an outcome: its caller was cancelled or left its loop, or a wait strategy raised.
+    """A wait has ended without an outcome: its caller was cancelled or left its loop, or a bug ended it.
 
     Attributes:
         wait_number: the number of the wait.
@@ -202,11 +202,6 @@ class Emitter:
         self._listeners = tuple(listeners)
         self._target_listeners: dict[tuple[str, str], dict[int, Listener]] = {}  # by wait number
 
-    @property
-    def is_listened_to(self) -> bool:
-        """Whether anybody would hear an event."""
-        return bool(self._listeners or self._target_listeners or _logger.isEnabledFor(logging.INFO))
-
     def emit(self, event_type: Callable[P, PollEvent], *args: P.args, **kwargs: P.kwargs) -> None:
         """Make an event and send it, if anybody listens. Nothing that a listener or the log raises gets out.
 
@@ -215,7 +210,7 @@ class Emitter:
             args: its fields.
             kwargs: more of its fields.
         """
-        if not self.is_listened_to:
+        if not (self._listeners or self._target_listeners or _logger.isEnabledFor(logging.INFO)):
             return
         event = event_type(*args, **kwargs)
         _call(_log, event)

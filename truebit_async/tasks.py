@@ -13,7 +13,7 @@ import attrs
 from truebit_async._arguments import check_count
 from truebit_async._protocol.body import LARGE_BODY
 from truebit_async._protocol.ids import check_execution_id
-from truebit_async._protocol.messages import Response, TaskKind
+from truebit_async._protocol.messages import Response, TaskRules
 from truebit_async._scheduler.batch import wait_for_all
 from truebit_async._scheduler.poller import Poller
 from truebit_async._scheduler.source import Source
@@ -33,21 +33,21 @@ class Tasks(Generic[ExecutionT]):
     """The tasks of one kind, as ``session.functions``. A session makes it.
 
     Args:
-        kind: the rules of this kind of task.
+        rules: the rules of this kind of task.
         transport: sends the requests.
         poller: schedules them.
         policy: the budgets of every wait that does not bring its own.
     """
 
-    def __init__(self, kind: TaskKind[ExecutionT], transport: Transport, poller: Poller, policy: PollPolicy) -> None:
-        self._kind = kind
+    def __init__(self, rules: TaskRules[ExecutionT], transport: Transport, poller: Poller, policy: PollPolicy) -> None:
+        self._rules = rules
         self._transport = transport
         self._poller = poller
         self._policy = policy
-        self._source = Source(kind.name, self._fetch, kind.is_final)
+        self._source = Source(rules.name, self._fetch, rules.is_final)
 
     def __repr__(self) -> str:
-        return f"<Tasks of kind {self._kind.name!r}>"
+        return f"<Tasks of kind {self._rules.name!r}>"
 
     async def get_execution_status(self, execution_id: str) -> ExecutionT:
         """Ask once for the state of an execution. A transient failure is tried again as the session's policy says.
@@ -61,13 +61,13 @@ class Tasks(Generic[ExecutionT]):
         Raises:
             InvalidExecutionIdError: the ID cannot be one; no request was sent.
             ApiError: the dispatcher answered with an error, such as `ExecutionNotFoundError`.
-            UnexpectedResponseError: the answer is not one that the API documents.
-            TransportError: there was no answer, ``max_consecutive_errors`` times in a row.
+            UnexpectedResponseError: the response is not one that the API documents.
+            TransportError: there was no response, ``max_consecutive_errors`` times in a row.
             VerificationTimeoutError: the policy's deadline passed before any of that.
             SessionClosedError: the session is closed.
         """
-        check_execution_id(execution_id, self._kind.name)
-        return await self._poller.ask_once(self._source, execution_id, self._policy)
+        check_execution_id(execution_id, self._rules.name)
+        return await self._poller.get_state(self._source, execution_id, self._policy)
 
     async def wait_for_verification(
         self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
@@ -89,14 +89,15 @@ class Tasks(Generic[ExecutionT]):
             VerificationTimeoutError: the deadline passed; the error keeps the last state seen.
             InvalidExecutionIdError: the ID cannot be one; no request was sent.
             ApiError: the dispatcher answered with an error that waiting cannot fix, or kept failing.
-            UnexpectedResponseError: an answer was not one that the API documents.
-            TransportError: there was no answer, ``max_consecutive_errors`` times in a row.
+            UnexpectedResponseError: a response was not one that the API documents.
+            TransportError: there was no response, ``max_consecutive_errors`` times in a row.
             SessionClosedError: the session is, or was meanwhile, closed.
             TypeError: ``policy`` or ``deadline`` has the wrong type.
             ValueError: ``deadline`` is negative, zero, infinite or NaN.
+            Exception: whatever the wait strategy of the policy raised.
         """
-        check_execution_id(execution_id, self._kind.name)
-        self._poller.check_open(execution_id, self._kind.name)
+        check_execution_id(execution_id, self._rules.name)
+        self._poller.check_open(execution_id, self._rules.name)
         outcome: Outcome[ExecutionT] = await self._poller.wait(
             self._source, execution_id, self._budgets(policy, deadline)
         )
@@ -112,26 +113,28 @@ class Tasks(Generic[ExecutionT]):
     ) -> AsyncGenerator[Outcome[ExecutionT], None]:
         """Wait for many executions, and yield one `Outcome` for each as it finishes.
 
-        No ID affects another: whatever happens to one is in its outcome. An ID that comes again while it is pending
-        adds nothing. Leaving the loop stops the polling of the rest.
+        No error of one execution affects another: it is in the outcome of that execution. Only a bug, such as a wait
+        strategy that raises, ends them all. An ID adds nothing while it is pending or its outcome was not taken yet.
+        Leaving the loop stops the polling of the rest.
 
         Args:
             execution_ids: the IDs, as an iterable or an async iterable; it is read as there is room.
             policy: the budgets of each wait; None takes the session's.
-            deadline: seconds for each wait, from its first poll being due; in place of the policy's.
+            deadline: seconds for each wait, from when its ID is read, in place of the policy's; None waits for ever.
             max_pending: how many IDs are held at once.
 
         Raises:
             SessionClosedError: the session is closed.
             TypeError: ``execution_ids`` is a single str, or not iterable; or another argument has the wrong type.
             ValueError: ``max_pending`` is below 1, or ``deadline`` is negative, zero, infinite or NaN.
-            Exception: whatever reading ``execution_ids`` raised, after the outcomes that were already there.
+            Exception: whatever reading ``execution_ids`` or the wait strategy raised, after the outcomes that were
+                already there.
         """
         self._poller.check_open()
         check_count("max_pending", max_pending)
         if isinstance(execution_ids, str | bytes) or not isinstance(execution_ids, Iterable | AsyncIterable):
-            kind = type(execution_ids).__name__
-            msg = f"execution_ids must be an iterable of IDs, not {kind}; for one ID use wait_for_verification()"
+            type_name = type(execution_ids).__name__
+            msg = f"execution_ids must be an iterable of IDs, not {type_name}; for one ID use wait_for_verification()"
             raise TypeError(msg)
         budgets = self._budgets(policy, deadline)
         return wait_for_all(self._poller, self._source, execution_ids, budgets, max_pending)
@@ -156,31 +159,33 @@ class Tasks(Generic[ExecutionT]):
             ValueError: ``deadline`` is negative, zero, infinite or NaN.
             Exception: whatever the wait strategy of the policy raised.
         """
-        check_execution_id(execution_id, self._kind.name)
-        self._poller.check_open(execution_id, self._kind.name)
+        check_execution_id(execution_id, self._rules.name)
+        self._poller.check_open(execution_id, self._rules.name)
         return watch(self._poller, self._source, execution_id, self._budgets(policy, deadline))
 
     async def _fetch(self, execution_id: str, request_timeout: float, *, on_new_connection: bool) -> ExecutionT:
-        request = self._kind.status_request(execution_id)
+        ends = asyncio.get_running_loop().time() + request_timeout
+        request = self._rules.status_request(execution_id)
         response = await self._transport.send(
             request, request_timeout=request_timeout, on_new_connection=on_new_connection
         )
         if len(response.body) <= LARGE_BODY:
             return self._read(execution_id, response)
-        # Reading it would hold up the event loop, so a thread does. It may start late, so the limit holds for it too.
+        # Reading it would hold up the event loop, so a thread does. It may start late; one limit holds for both steps.
         try:
-            async with asyncio.timeout(request_timeout):
+            async with asyncio.timeout_at(ends):
                 execution = await asyncio.to_thread(self._read, execution_id, response)
         except TimeoutError as error:
             detail = f"the response was not read within {request_timeout:g} s"
-            raise RequestTimeoutError(execution_id, detail, request_timeout, kind=self._kind.name) from error
-        self._poller.check_open(execution_id, self._kind.name)
+            raise RequestTimeoutError(execution_id, detail, request_timeout, kind=self._rules.name) from error
+        # The session may have been closed meanwhile, and closing cannot end a thread.
+        self._poller.check_open(execution_id, self._rules.name)
         return execution
 
     def _read(self, execution_id: str, response: Response) -> ExecutionT:
         now = time.time()
         try:
-            return self._kind.read_status(execution_id, response, now)
+            return self._rules.read_status(execution_id, response, now)
         except TruebitError:
             # An error quotes the response, and shortens it, which could leave a part of the key that is not found any
             # more. So the response is redacted first and then read again, outside this block: the first error would
@@ -188,9 +193,10 @@ class Tasks(Generic[ExecutionT]):
             redacted = self._transport.redacted(response)
             if redacted is response:
                 raise
-        self._kind.read_status(execution_id, redacted, now)
-        detail = "it can be read only without the API key that it repeats"
-        raise DecodeError(execution_id, response.status, detail, "", kind=self._kind.name)
+        # This raises the same error, with excerpts that do not have the key.
+        self._rules.read_status(execution_id, redacted, now)
+        detail = "it repeats the API key, and cannot be read unless the key is removed"
+        raise DecodeError(execution_id, response.status, detail, "", kind=self._rules.name)
 
     def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
         policy = self._policy if policy is None else check_policy(policy)

@@ -314,7 +314,7 @@ def test_the_json_summary_is_the_last_line_and_the_only_summary(run: Run, server
     *results, last = ran.out.splitlines()
     assert len(results) == 5
     summary = json.loads(last)["summary"]
-    assert summary["verdicts"] == {"succeeded": 1, "failed": 1, "indeterminate": 1, "error": 1, "noAnswer": 1}
+    assert summary["outcomes"] == {"succeeded": 1, "failed": 1, "indeterminate": 1, "error": 1, "noFinalState": 1}
     assert (summary["total"], summary["requests"], summary["exitCode"]) == (5, 7, 3)
     assert 0 < summary["medianSeconds"] <= summary["p95Seconds"] <= summary["seconds"] < 5
     assert ran.err == ""
@@ -389,7 +389,7 @@ def test_results_go_to_a_file_and_a_second_run_continues_it(run: Run, server: Si
     assert {request.execution_id for request in server.requests} == {"missing", "endless"}
     assert all(record.is_final for record in {r.execution_id: r for r in read_checkpoint(out)}.values())
     assert "2 of 2 finished" in ran.err
-    assert re.search(r"skipped \(answer on file\) +│ +2 ", ran.err)
+    assert re.search(r"skipped \(final state on file\) +│ +2 ", ran.err)
 
     server.requests.clear()
     assert run(*arguments, "--resume").code == 1
@@ -480,7 +480,7 @@ def test_the_demo_ends_as_expected(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         assert f"{scenario.count} {scenario.name}" in ran.out
     assert "38 of 38 finished" in ran.err
     assert re.search(r"succeeded +│ +23 ", ran.err)
-    assert re.search(r"no answer +│ +2 ", ran.err)
+    assert re.search(r"no final state +│ +2 ", ran.err)
 
 
 def test_a_demo_with_an_unexpected_outcome_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

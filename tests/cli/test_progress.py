@@ -58,7 +58,7 @@ def test_without_a_terminal_a_line_is_printed_every_few_seconds(clock: list[floa
     first, second, third = file.getvalue().splitlines()
     assert first == "4 of 100 finished: 4 error; 0.0 requests/s; median 2.0 s; p95 2.0 s"
     assert second.startswith("9 of 100 finished: 9 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:01:31 left")
-    assert third.startswith("13 of 100 finished: 12 error, 1 no answer")
+    assert third.startswith("13 of 100 finished: 12 error, 1 no final state")
     assert third.endswith("PAUSED by the server for 0:00:25")
     title, *table = printed_lines(progress.summary)
     assert title.strip() == "13 of 100 finished"
@@ -108,7 +108,7 @@ def test_the_json_summary_has_every_field(clock: list[float]) -> None:
     summary = Summary()
     assert json.loads(summary.as_json(ExitCode.USAGE)) == {
         "summary": {
-            "verdicts": {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 0, "noAnswer": 0},
+            "outcomes": {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 0, "noFinalState": 0},
             "total": 0,
             "skipped": 0,
             "malformed": 0,
@@ -123,8 +123,8 @@ def test_the_json_summary_has_every_field(clock: list[float]) -> None:
     summary.total, summary.skipped, summary.malformed = 7, 2, 1
     for event in (polled(), finished(1.0), finished(1.0), unanswered()):
         summary.add(event)
-    fields = json.loads(summary.as_json(ExitCode.NO_ANSWER))["summary"]
-    assert fields["verdicts"] == {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 2, "noAnswer": 1}
+    fields = json.loads(summary.as_json(ExitCode.NO_FINAL_STATE))["summary"]
+    assert fields["outcomes"] == {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 2, "noFinalState": 1}
     assert [fields[name] for name in ("total", "skipped", "malformed", "requests", "seconds", "exitCode")] == [
         7, 2, 1, 1, 2.5, 3,
     ]  # fmt: skip
@@ -147,7 +147,7 @@ async def test_a_live_display_does_not_write_to_stdout(
     assert capsys.readouterr().out == "a line\n"
     assert "requests/s" in screen.getvalue()
     assert "; 0.0 requests/s" not in screen.getvalue()  # the format of a plain progress line
-    assert "2 of 2 finished: 1 indeterminate, 1 no answer" in screen.getvalue()
+    assert "2 of 2 finished: 1 indeterminate, 1 no final state" in screen.getvalue()
 
 
 async def test_ten_frames_a_second_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +204,10 @@ def test_the_summary_counts_skipped_ids_and_malformed_lines() -> None:
     summary.skipped, summary.malformed = 3, 2
     head, *table, costs = printed_lines(summary)
     assert head == "0 finished of 0 read so far"
-    assert [row.strip("│ ").split("│") for row in table if row.startswith("│")] == [
-        ["skipped (answer on file) ", "          3"],
-        ["malformed lines          ", "          2"],
+    rows = [row.strip("│").split("│") for row in table if row.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["skipped (final state on file)", "3"],
+        ["malformed lines", "2"],
     ]
     assert costs == "1 request in 0.0 s"
 

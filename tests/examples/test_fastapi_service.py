@@ -63,8 +63,8 @@ ENDS = {
     "busy": (Reply.error(429), 503, "too many requests|answered 429"),
     "down": (Reply.error(503), 502, "answered 503"),
     "moved": (Reply.redirect("http://127.0.0.1:1/"), 502, "redirect"),
-    "reset": (Reply.reset(), 502, "no answer"),
-    "hangs": (Reply.hang(), 504, "no complete answer"),
+    "reset": (Reply.reset(), 502, "no response"),
+    "hangs": (Reply.hang(), 504, "no complete response"),
     "slow": (Reply.running(), 504, "not verified within the deadline of 0.1 s"),
 }
 OTHER_STATUSES = {422}  # FastAPI's own: see the test of the deadline

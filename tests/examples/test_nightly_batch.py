@@ -59,7 +59,7 @@ every_format = pytest.mark.parametrize("name", ["results.jsonl", "results.parque
 
 
 @every_format
-async def test_each_row_gains_its_verdict(tmp_path: Path, simulator: Simulator, run: Run, name: str) -> None:
+async def test_each_row_gains_its_columns(tmp_path: Path, simulator: Simulator, run: Run, name: str) -> None:
     simulator.add("good", output="1764")
     simulator.add("failed", execution_status="failed")
     simulator.add("split", status="Indeterminate")

@@ -16,6 +16,8 @@ import pytest
 
 from tests.policies import FAST
 from truebit_async import Execution, TruebitSession, errors, wait_for_verification
+from truebit_async._time_limits import TimeLimits
+from truebit_async._timer import Timer
 from truebit_async.testing import Reply, Simulator
 
 pytestmark = pytest.mark.no_cover  # a sweep over what other tests cover
@@ -148,7 +150,9 @@ def is_of_the_server(task: asyncio.Task[Any]) -> bool:
 
 def is_kept_until_the_session_closes(callback: Callable[..., object]) -> bool:
     """Return whether a timer is aiohttp's, or the one timer for the time limits of all exchanges."""
-    return callback.__module__.startswith("aiohttp.") or callback.__module__ == "truebit_async._time_limits"
+    timer = getattr(callback, "__self__", None)
+    is_of_time_limits = isinstance(timer, Timer) and isinstance(getattr(timer._on_time, "__self__", None), TimeLimits)
+    return is_of_time_limits or callback.__module__.startswith("aiohttp.")
 
 
 def leftovers(session: TruebitSession) -> dict[str, object]:

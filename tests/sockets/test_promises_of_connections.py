@@ -34,7 +34,7 @@ class OneReplyPerConnection:
 
     Args:
         break_off: breaks it.
-        polls: how many answers an ID takes until its verdict.
+        polls: how many answers an ID takes until its final state.
     """
 
     def __init__(self, break_off: Callable[[RawRequest], None], polls: int = 4) -> None:
@@ -184,8 +184,8 @@ async def test_polls_as_far_apart_as_the_server_keeps_connections_fail_for_nobod
 
 FALSE = response(body_of("Success", output="a lie"))
 UNASKED = {
-    "verdict without an ID": (FALSE, b""),
-    "verdict of the next": (response(body_of("Success", "next", output="a lie")), b""),
+    "final state without an ID": (FALSE, b""),
+    "final state of the next": (response(body_of("Success", "next", output="a lie")), b""),
     "404": (response(b'{"message": "unknown"}', status="404 Not Found"), b""),
     "503 with a pause": (response(b"", status="503 Busy", headers=b"Retry-After: 60\r\n"), b""),
     "half of a head": (FALSE[:20], FALSE[20:]),
@@ -224,7 +224,7 @@ async def test_a_connection_that_has_spoken_unasked_is_not_used_again(unasked: s
         assert [request.execution_id for request in server.requests if request.connection == 1] == ["first"]
 
 
-@pytest.mark.parametrize("unasked", ["verdict without an ID", "404"])
+@pytest.mark.parametrize("unasked", ["final state without an ID", "404"])
 async def test_a_reply_that_nobody_asked_for_ends_no_wait(unasked: str) -> None:
     polls = itertools.count(1)
 

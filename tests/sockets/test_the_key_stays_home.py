@@ -120,7 +120,7 @@ async def test_a_reply_that_only_the_redaction_makes_readable_is_refused() -> No
     body = b'{"verificationStatus": "Running", "note": "' + key.encode() + b'"}'
     with hostile_server({"id": send(answer(body))}) as server:
         async with TruebitSession(server.urls["http"], api_key=key, policy=POLICY) as session:
-            with pytest.raises(errors.DecodeError, match="only without the API key"):
+            with pytest.raises(errors.DecodeError, match="repeats the API key"):
                 await session.get_execution_status("id")
 
 
@@ -201,3 +201,35 @@ async def test_a_proxy_of_the_environment_is_used_only_when_asked_for(monkeypatc
         ):
             await session.get_execution_status("id")
         assert (home.requests.total(), proxy.requests.total()) == (1, 1)
+
+
+async def test_the_frames_of_an_error_do_not_hold_a_reply_that_is_too_large() -> None:
+    reply = answer(KEY.encode() * 100, b"X-Request-Id: " + KEY.encode())
+    with hostile_server({"id": send(reply)}) as server:
+        async with TruebitSession(server.urls["http"], api_key=KEY, policy=POLICY, max_response_bytes=1000) as session:
+            with pytest.raises(errors.ResponseTooLargeError) as caught:
+                await session.get_execution_status("id")
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert [
+        (frame.f_code.co_name, name)
+        for frame in frames
+        if "/tests/" not in frame.f_code.co_filename
+        for name, value in frame.f_locals.items()
+        if KEY in repr(value) or isinstance(value, aiohttp.ClientResponse)
+    ] == []
+
+
+async def test_an_error_of_a_middleware_that_holds_it_deep_inside_is_not_kept() -> None:
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        inner = ValueError("inner")
+        inner.__cause__ = LookupError(KEY)
+        msg = "outer"
+        raise ExceptionGroup(msg, [inner])
+
+    async with (
+        aiohttp.ClientSession(middlewares=[middleware]) as http,
+        TruebitSession("http://127.0.0.1:9", api_key=KEY, http=http, policy=POLICY) as session,
+    ):
+        with pytest.raises(errors.TransportError, match="outer") as caught:
+            await session.get_execution_status("id")
+    assert caught.value.__cause__ is None

@@ -270,22 +270,24 @@ async def test_a_large_body_is_decoded_beside_the_loop(
         threads.append(threading.current_thread())
         return functions.read_status(*args, **kwargs)
 
-    monkeypatch.setattr(session.functions, "_kind", attrs.evolve(session.functions._kind, read_status=decode))
+    monkeypatch.setattr(session.functions, "_rules", attrs.evolve(session.functions._rules, read_status=decode))
     simulator.add("id", output="a" * size)
     assert len((await session.get_execution_status("id")).output) == size
     assert (threads[0] is not threading.main_thread()) is is_moved
 
 
 async def test_the_limit_holds_while_a_thread_for_a_large_reply_is_long_in_coming(simulator: Simulator) -> None:
-    simulator.add("id", output="a" * 2**20)
+    simulator.script("id", Reply.slow(0.3, output="a" * 2**20))
     busy = threading.Event()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
     hog = asyncio.get_running_loop().run_in_executor(None, busy.wait, 20)
-    policy = PollPolicy(wait=wait_fixed(0.01), request_timeout=0.2, max_consecutive_errors=1)
+    policy = PollPolicy(wait=wait_fixed(0.01), request_timeout=0.5, max_consecutive_errors=1)
+    started = asyncio.get_running_loop().time()
     try:
         async with TruebitSession(simulator.url, policy=policy) as session:
-            with pytest.raises(errors.RequestTimeoutError, match=r"within 0\.2 s"):
+            with pytest.raises(errors.RequestTimeoutError, match=r"was not read within 0\.5 s"):
                 await session.get_execution_status("id")
+        assert asyncio.get_running_loop().time() - started < 0.7
     finally:
         busy.set()
         await hog

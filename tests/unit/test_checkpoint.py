@@ -28,7 +28,7 @@ from truebit_async import (
 from truebit_async.checkpoint import (
     Checkpoint,
     FinalState,
-    MissingAnswerError,
+    NoFinalStateError,
     Record,
     RecordedError,
     outcome_as_json,
@@ -94,7 +94,9 @@ def test_a_record_has_the_output_or_raises_what_is_wrong(path: Path) -> None:
     with pytest.raises(ExecutionFailedError):
         _ = failed_record.output
     assert not lost_record.succeeded
-    with pytest.raises(MissingAnswerError, match="execution 'lost': the checkpoint holds no answer: Trans") as caught:
+    with pytest.raises(
+        NoFinalStateError, match="execution 'lost': the checkpoint holds no final state: Trans"
+    ) as caught:
         _ = lost_record.output
     assert isinstance(caught.value, TruebitError)
     assert (caught.value.execution_id, caught.value.kind) == ("lost", "function")
@@ -104,7 +106,7 @@ def test_a_record_has_the_output_or_raises_what_is_wrong(path: Path) -> None:
 
 
 def test_a_missing_answer_is_told_on_one_line() -> None:
-    with pytest.raises(MissingAnswerError) as caught:
+    with pytest.raises(NoFinalStateError) as caught:
         _ = Record[Execution]("a", None, RecordedError("X", "\x1b[31m\nforged"), 0, 0.0).output
     assert str(caught.value).isprintable()
 

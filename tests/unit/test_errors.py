@@ -91,7 +91,7 @@ def test_texts_say_what_to_do() -> None:
         "or allow more PollPolicy(max_consecutive_errors=...). Request ID: 'request-2'."
     )
     assert text["DecodeError"] == (
-        "execution 'id': unexpected answer with status 200: it is not JSON. "
+        "execution 'id': unexpected response with status 200: it is not JSON. "
         f"Is the base URL that of a dispatcher? If so, report this to truebit_async {__version__}. "
         "The body begins '<html>'."
     )

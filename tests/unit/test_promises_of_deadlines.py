@@ -36,7 +36,7 @@ async def test_the_error_has_the_deadline_of_the_policy(started: float, deadline
     assert outcome.error.deadline == deadline
 
 
-async def test_a_verdict_between_the_last_poll_and_the_deadline_is_found() -> None:
+async def test_a_final_state_between_the_last_poll_and_the_deadline_is_found() -> None:
     async with Simulator() as simulator, TruebitSession(simulator.url, policy=POLICY) as session:
         simulator.add("id", running_for=1.2)
         started = asyncio.get_running_loop().time()
@@ -54,7 +54,7 @@ async def test_a_batch_looks_once_more_for_each() -> None:
     assert all(outcome.execution for outcome in outcomes)
 
 
-async def test_the_last_look_leaves_time_for_twice_the_slowest_exchange() -> None:
+async def test_the_last_poll_leaves_time_for_twice_the_slowest_exchange() -> None:
     def answer(request: RawRequest) -> None:
         is_done = request.time - server.requests[0].time >= 1.5
         request.send(response(body_of("Success" if is_done else "Running", "id")), after=0.2)
@@ -64,7 +64,7 @@ async def test_the_last_look_leaves_time_for_twice_the_slowest_exchange() -> Non
         assert [round(time - server.requests[0].time, 1) for time in server.times("id")] == [0, 1.2, 1.6]
 
 
-async def test_no_strategy_is_asked_to_look_again_after_the_last_look() -> None:
+async def test_no_strategy_is_asked_to_look_again_after_the_last_poll() -> None:
     async with Simulator() as simulator, TruebitSession(simulator.url, policy=POLICY) as session:
         simulator.add("id", status="Running")
         with pytest.raises(errors.VerificationTimeoutError) as caught:
@@ -74,7 +74,7 @@ async def test_no_strategy_is_asked_to_look_again_after_the_last_look() -> None:
         assert caught.value.elapsed == pytest.approx(1.5, abs=0.05)
 
 
-async def test_the_last_look_is_left_out_if_no_slot_comes_in_time() -> None:
+async def test_the_last_poll_is_left_out_if_no_slot_comes_in_time() -> None:
     async with (
         Simulator() as simulator,
         TruebitSession(simulator.url, policy=POLICY, max_concurrency=1) as session,
@@ -92,7 +92,7 @@ async def test_the_last_look_is_left_out_if_no_slot_comes_in_time() -> None:
         assert times(simulator, "id") == [0, 1]
 
 
-async def test_the_last_look_is_left_out_if_the_rate_has_no_room_for_it() -> None:
+async def test_the_last_poll_is_left_out_if_the_rate_has_no_room_for_it() -> None:
     async with (
         Simulator() as simulator,
         TruebitSession(simulator.url, policy=POLICY, max_rate=1) as session,
@@ -105,7 +105,7 @@ async def test_the_last_look_is_left_out_if_the_rate_has_no_room_for_it() -> Non
         assert len(simulator.requests) == 2
 
 
-async def test_a_last_look_that_hangs_is_cut_at_the_deadline() -> None:
+async def test_a_last_poll_that_hangs_is_cut_at_the_deadline() -> None:
     async with Simulator() as simulator, TruebitSession(simulator.url, policy=POLICY) as session:
         simulator.script("id", Reply.running(), Reply.running(), Reply.hang())
         with pytest.raises(errors.VerificationTimeoutError) as caught:
@@ -117,7 +117,7 @@ async def test_a_last_look_that_hangs_is_cut_at_the_deadline() -> None:
         assert caught.value.last_execution.verification_status is RUNNING
 
 
-async def test_a_last_look_that_fails_is_told_by_the_error() -> None:
+async def test_a_last_poll_that_fails_is_told_by_the_error() -> None:
     async with Simulator() as simulator, TruebitSession(simulator.url, policy=POLICY) as session:
         simulator.script("id", Reply.running(), Reply.running(), Reply.error(500))
         with pytest.raises(errors.VerificationTimeoutError) as caught:

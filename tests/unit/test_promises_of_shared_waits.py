@@ -23,7 +23,7 @@ SUCCESS = VerificationStatus.SUCCESS
 # What n waits for one ID cost
 
 
-async def a_verdict(session: TruebitSession, tasks: list[asyncio.Task[Execution]]) -> None:
+async def a_final_state(session: TruebitSession, tasks: list[asyncio.Task[Execution]]) -> None:
     await asyncio.sleep(2)
 
 
@@ -41,7 +41,7 @@ async def a_deadline(session: TruebitSession, tasks: list[asyncio.Task[Execution
 
 
 END: dict[str, tuple[Callable[[TruebitSession, list[asyncio.Task[Execution]]], Awaitable[None]], float, type[Any]]] = {
-    "verdict": (a_verdict, 2, Execution),
+    "final state": (a_final_state, 2, Execution),
     "cancel": (cancelling, 1000, asyncio.CancelledError),
     "close": (closing, 1000, errors.SessionClosedError),
     "deadline": (a_deadline, 1000, errors.VerificationTimeoutError),

@@ -272,7 +272,7 @@ async def test_the_policy_of_a_call_goes_before_the_one_of_the_session() -> None
         5,
         3,
         6,
-    ]  # the last look of each is at its deadline less 50 ms
+    ]  # the last poll of each is at its deadline less 50 ms
     assert isinstance(outcomes[0].error, errors.VerificationTimeoutError)
 
 

@@ -39,14 +39,19 @@ def parse_json(body: bytes | bytearray) -> Any:
         ValueError: it is not JSON in UTF-8, or passes a limit.
         RecursionError: the stack of the caller has no room left.
     """
+    # A smaller body cannot hold MAX_STRUCTURE commas and brackets.
     if len(body) > LARGE_BODY or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_limits(body)
     if orjson is not None:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
-            pass  # it refuses more than JSON does, and explains less: the standard library has the last word
+            pass  # it refuses some valid JSON, and explains less: the standard library decides
     text = body.decode("utf-8")
+    if text.startswith("{"):
+        value, end = _decoder.raw_decode(text)
+        if end == len(text):  # no white space around it, so `decode` need not look for any
+            return value
     return _decoder.decode(text)
 
 

@@ -6,7 +6,7 @@ import enum
 import functools
 import typing
 from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import attrs
 import cattrs
@@ -31,8 +31,8 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
     converter.register_structure_hook(int, _structure_int64)
 
     @converter.register_structure_hook_factory(_is_optional)
-    def optional_factory(kind: Any) -> Any:  # as cattrs does it, but the hook is looked up once and not at every value
-        (inner,) = (arg for arg in get_args(kind) if arg is not NoneType)
+    def optional_factory(hint: Any) -> Any:  # as cattrs does it, but the hook is looked up once and not at every value
+        (inner,) = (arg for arg in get_args(hint) if arg is not NoneType)
         if inner is str:
             return _exactly(str, NoneType)
         structure_inner = converter.get_structure_hook(inner)
@@ -46,25 +46,13 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
         for status in _statuses_of(cls):  # they are str as well, and must not be taken by the hook for it
             converter.register_structure_hook(status, _member_of(status))
         structure_fields: Any = make_dict_structure_fn(cls, converter, **names(cls))
-        return lambda value, kind: structure_fields(value if isinstance(value, dict) else json_object(value), kind)
+        return lambda value, _: structure_fields(value if isinstance(value, dict) else _refuse_non_object(value), cls)
 
     @converter.register_unstructure_hook_factory(attrs.has)
     def unstructure_factory(cls: type) -> Any:
         return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **names(cls))
 
     return converter
-
-
-def json_object(value: Any) -> dict[str, Any]:
-    """Return a JSON value if it is an object.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if isinstance(value, dict):
-        return value
-    msg = f"expected a JSON object, got {json_type(value)}"
-    raise TypeError(msg)
 
 
 def json_type(value: Any) -> str:
@@ -77,22 +65,27 @@ def _camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def _is_optional(kind: Any) -> bool:
-    return isinstance(kind, UnionType) and NoneType in get_args(kind)
+def _refuse_non_object(value: object) -> NoReturn:
+    msg = f"expected a JSON object, got {json_type(value)}"
+    raise TypeError(msg)
+
+
+def _is_optional(hint: Any) -> bool:
+    return isinstance(hint, UnionType) and NoneType in get_args(hint)
 
 
 def _statuses_of(cls: type) -> list[type[enum.Enum]]:
-    kinds = typing.get_type_hints(cls).values()
-    inner = [argument for kind in kinds for argument in (kind, *get_args(kind))]
-    return [kind for kind in inner if isinstance(kind, type) and issubclass(kind, enum.Enum)]
+    hints = typing.get_type_hints(cls).values()
+    inner = [part for hint in hints for part in (hint, *get_args(hint))]
+    return [part for part in inner if isinstance(part, type) and issubclass(part, enum.Enum)]
 
 
-def _exactly(*kinds: type) -> Any:
+def _exactly(*types: type) -> Any:
     """Return a hook that takes values of these types as they are; cattrs would make ``"28"`` of 28 and 1 of true."""
-    expected = kinds[0].__name__
+    expected = types[0].__name__
 
     def structure(value: object, _: object) -> Any:
-        if type(value) in kinds:
+        if type(value) in types:
             return value
         msg = f"expected {expected}, got {type(value).__name__}"
         raise TypeError(msg)

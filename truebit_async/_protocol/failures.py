@@ -49,11 +49,11 @@ def failure(kind: str | None, execution_id: str | None, response: Response, now:
             status,
             _message(response.body),
             parse_retry_after(headers, now),
-            _shortened(headers.get("X-Request-Id")),
+            _cut(headers.get("X-Request-Id")),
             kind=kind,
         )
     if 300 <= status <= 399:
-        location = _shortened(headers.get("Location"))
+        location = _cut(headers.get("Location"))
         detail = "it redirects" if location is None else f"it redirects to {location[:200]!r}"
         return RedirectError(execution_id, status, detail, excerpt(response.body), location, kind=kind)
     detail = "the API does not document this status"
@@ -88,10 +88,10 @@ def _message(body: bytes | bytearray) -> str | None:
     except (ValueError, RecursionError):
         return None
     message = reply.get("message") if isinstance(reply, dict) else None
-    return _shortened(message) if isinstance(message, str) else None
+    return _cut(message) if isinstance(message, str) else None
 
 
-def _shortened(text: str | None) -> str | None:
+def _cut(text: str | None) -> str | None:
     return text and text[:EXCERPT_BYTES]
 
 

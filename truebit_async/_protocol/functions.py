@@ -5,16 +5,16 @@ Source: the dispatcher's API description, operation ``getFunctionExecutionStatus
 
 from __future__ import annotations
 
-from typing import Any
-
 from truebit_async._protocol.ids import path_segment
-from truebit_async._protocol.messages import Request, Response, TaskKind
-from truebit_async._protocol.reply import read_reply
+from truebit_async._protocol.messages import Request, Response, TaskRules
+from truebit_async._protocol.reply import StateReply, StatusField
 from truebit_async.models.functions import FUNCTION, ClearTextSolution, Execution, VerificationStatus
 
 STATUS_PATH = "/task/function/execution-status/"
 
-_STATUSES = {status.value: status for status in VerificationStatus}
+_STATUS_FIELD = StatusField(
+    "verificationStatus", {status.value: status for status in VerificationStatus}, running=VerificationStatus.RUNNING
+)
 
 
 def status_request(execution_id: str) -> Request:
@@ -38,25 +38,17 @@ def read_status(execution_id: str, response: Response, now: float) -> Execution:
         ApiError: the status is an error.
         UnexpectedResponseError: the reply is not one that the API documents.
     """
-    reply = read_reply(FUNCTION, execution_id, response, now)
-    names_execution = reply.check_id()
-    status = reply.status("verificationStatus", _STATUSES)
-    if not names_execution and status is not VerificationStatus.RUNNING:
-        reply.refuse_without_id()
+    reply = StateReply(FUNCTION, execution_id, response, now, _STATUS_FIELD)
     solution = reply.fields.get("clearTextSolution")
     if solution is None:  # most executions are still running
-        return Execution(execution_id, status)
-    _move_signature_inside(reply.fields, solution)
-    path = "execution.clear_text_solution"
-    return Execution(execution_id, status, reply.structure(solution, ClearTextSolution, path))
-
-
-def _move_signature_inside(fields: dict[str, Any], solution: object) -> None:
-    """Move a signature beside ``clearTextSolution`` (a published example) into it (the schema)."""
-    signature = fields.get("signature")
+        return Execution(execution_id, reply.status)
+    signature = reply.fields.get("signature")
     if signature is not None and isinstance(solution, dict) and solution.get("signature") is None:
+        # A published example has the signature beside the solution, the schema has it inside.
         solution["signature"] = signature
+    path = "execution.clear_text_solution"
+    return Execution(execution_id, reply.status, reply.structure(solution, ClearTextSolution, path))
 
 
-FUNCTIONS = TaskKind(FUNCTION, status_request, read_status, lambda execution: not execution.is_running)
+FUNCTIONS = TaskRules(FUNCTION, status_request, read_status, lambda execution: not execution.is_running)
 """Function tasks."""

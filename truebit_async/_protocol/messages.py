@@ -49,7 +49,7 @@ class Response:
 
 
 @attrs.frozen(eq=False)
-class TaskKind(Generic[ExecutionT]):
+class TaskRules(Generic[ExecutionT]):
     """The rules of one kind of task.
 
     Attributes:

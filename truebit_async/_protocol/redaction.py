@@ -10,14 +10,16 @@ from multidict import CIMultiDict
 from truebit_async._protocol.messages import Response
 
 _MARK = "***"
-_MIN_PARTIAL = 8  # characters; all but one character of a shorter secret would be found in ordinary text
+_MIN_PARTIAL = 8  # characters; a shorter secret without its ends would be found in ordinary text
 _MAX_BACKSLASHES = 4  # in front of a character; the `repr` of a `repr` of JSON has as many
 _LONGEST_FORM = _MAX_BACKSLASHES + len("u0041")
 _PIECE = 2**14  # bytes that are searched in one go, so that other threads get their turn in between
 
 
 class Redactor:
-    """Strikes out a secret: the whole of it, or all but its first or last character.
+    """Strikes out a secret, also without its first character, its last, or both, unless it is short.
+
+    A server or a log may cut it off, and what is left would still give it away.
 
     Args:
         secret: printable ASCII characters without spaces.

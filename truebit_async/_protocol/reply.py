@@ -4,83 +4,89 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 import cattrs
 
 from truebit_async._protocol.body import EXCERPT_BYTES, excerpt, explain, parse_json
-from truebit_async._protocol.converter import json_object, json_type, make_converter
+from truebit_async._protocol.converter import json_type, make_converter
 from truebit_async._protocol.failures import failure
 from truebit_async._protocol.messages import Response
-from truebit_async._text import one_line
-from truebit_async.errors import DecodeError, ExecutionIdMismatchError, UnknownStatusError
+from truebit_async._text import bounded_line
+from truebit_async.errors import (
+    DecodeError,
+    ExecutionIdMismatchError,
+    UnexpectedResponseError,
+    UnknownStatusError,
+)
 
 ModelT = TypeVar("ModelT")
 StatusT = TypeVar("StatusT")
 
 
-@attrs.define
-class Reply:
-    """A JSON object that a dispatcher sent about an execution. Its methods read parts of it, or raise typed errors.
+@attrs.frozen
+class StatusField(Generic[StatusT]):
+    """The field that holds the status in the replies about one kind of task.
 
     Attributes:
-        kind: the kind of task.
-        execution_id: the execution that was asked for.
-        body: the whole body.
-        fields: the object.
+        name: its name.
+        statuses: the documented statuses, by their values.
+        running: the one that is not final.
     """
 
-    kind: str
-    execution_id: str
-    body: bytes | bytearray
-    fields: dict[str, Any]
+    name: str
+    statuses: Mapping[str, StatusT]
+    running: StatusT
 
-    def check_id(self) -> bool:
-        """Check that the reply is about no other execution; return whether it names the one that was asked for.
 
-        Raises:
-            ExecutionIdMismatchError: it is about another one.
-            DecodeError: its ID is not a string.
-        """
-        received = self.fields.get("executionId")
-        if received == self.execution_id:
-            return True
-        if received is None:  # the schema does not require it
-            return False
-        if not isinstance(received, str):
-            self.refuse(f"executionId is of type {json_type(received)}, not string")
-        detail = f"it is about execution {received[:200]!r}"
-        raise self._mismatch_error(detail, received[:EXCERPT_BYTES])
+class StateReply(Generic[StatusT]):
+    """A JSON object that holds the state of the execution that was asked for.
 
-    def refuse_without_id(self) -> NoReturn:
-        """Refuse a final state that names no execution: that of another one would be believed for ever.
+    Args:
+        kind: the kind of task.
+        execution_id: the execution that was asked for.
+        response: the response.
+        now: the wall clock, in seconds since the epoch.
+        field: where the status is.
 
-        Raises:
-            ExecutionIdMismatchError: always.
-        """
-        detail = "it holds a final state, but names no execution"
-        raise self._mismatch_error(detail, None)
+    Attributes:
+        fields: the object.
+        status: the status.
 
-    def status(self, name: str, statuses: Mapping[str, StatusT]) -> StatusT:
-        """Return a status.
+    Raises:
+        ApiError: the HTTP status is an error.
+        DecodeError: the body is not a JSON object, or its ID or status is not a string.
+        ExecutionIdMismatchError: it is about another execution, or a final state that names none.
+        UnknownStatusError: the status is missing, or not one of the documented ones.
+        UnexpectedResponseError: the HTTP status is not documented.
+    """
 
-        Args:
-            name: the name of the field.
-            statuses: the documented statuses, by their values.
-
-        Raises:
-            UnknownStatusError: the field is missing, or not one of them.
-            DecodeError: it is not a string.
-        """
-        value = self.fields.get(name)
-        if isinstance(value, str) and (status := statuses.get(value)) is not None:
-            return status
-        if value is not None and not isinstance(value, str):
-            self.refuse(f"{name} is of type {json_type(value)}, not string")
-        detail = f"{name} is missing" if value is None else f"{name} is {value[:200]!r}"
-        value = value and value[:EXCERPT_BYTES]
-        raise UnknownStatusError(self.execution_id, 200, detail, excerpt(self.body), value, kind=self.kind)
+    def __init__(
+        self, kind: str, execution_id: str, response: Response, now: float, field: StatusField[StatusT]
+    ) -> None:
+        self._kind, self._execution_id, self._body = kind, execution_id, response.body
+        if response.status != 200:
+            raise failure(kind, execution_id, response, now)
+        fields, problem = None, ""
+        try:
+            fields = parse_json(response.body)
+        except (ValueError, RecursionError) as error:
+            problem = explain(error)
+        if not isinstance(fields, dict):
+            # Not in the block above: a JSONDecodeError holds the whole body, and would be kept as the context.
+            raise self._decode_error(problem or f"expected a JSON object, got {json_type(fields)}")
+        received = fields.get("executionId")
+        if received is not None and received != execution_id:  # the schema does not require it
+            raise self._wrong_id(received)
+        value = fields.get(field.name)
+        status = field.statuses.get(value) if isinstance(value, str) else None
+        if status is None:
+            raise self._wrong_status(field.name, value)
+        if received is None and status is not field.running:
+            raise self._wrong_id(None)  # the final state of another execution would be believed for ever
+        self.fields: dict[str, Any] = fields
+        self.status = status
 
     def structure(self, value: object, model: type[ModelT], path: str) -> ModelT:
         """Return a part of the reply as a model.
@@ -99,43 +105,30 @@ class Reply:
             detail = _what_is_wrong(value, model, path)
         else:
             return result
-        return self.refuse(detail)
+        raise self._decode_error(detail)
 
-    def refuse(self, detail: str) -> NoReturn:
-        """Raise a `DecodeError`.
+    def _wrong_id(self, received: object) -> UnexpectedResponseError:
+        if received is None:
+            detail = "it holds a final state, but names no execution"
+        elif isinstance(received, str):
+            detail, received = f"it is about execution {received[:200]!r}", received[:EXCERPT_BYTES]
+        else:
+            return self._decode_error(f"executionId is of type {json_type(received)}, not string")
+        return ExecutionIdMismatchError(self._execution_id, 200, detail, excerpt(self._body), received, kind=self._kind)
 
-        Args:
-            detail: what is wrong with the reply.
-        """
-        raise DecodeError(self.execution_id, 200, _bounded(detail), excerpt(self.body), kind=self.kind)
+    def _wrong_status(self, name: str, value: object) -> UnexpectedResponseError:
+        if value is None:
+            detail = f"{name} is missing"
+        elif isinstance(value, str):
+            detail, value = f"{name} is {value[:200]!r}", value[:EXCERPT_BYTES]
+        else:
+            return self._decode_error(f"{name} is of type {json_type(value)}, not string")
+        return UnknownStatusError(self._execution_id, 200, detail, excerpt(self._body), value, kind=self._kind)
 
-    def _mismatch_error(self, detail: str, received: str | None) -> ExecutionIdMismatchError:
-        return ExecutionIdMismatchError(self.execution_id, 200, detail, excerpt(self.body), received, kind=self.kind)
-
-
-def read_reply(kind: str, execution_id: str, response: Response, now: float) -> Reply:
-    """Return the reply that a response with status 200 holds.
-
-    Args:
-        kind: the kind of task.
-        execution_id: the execution that was asked for.
-        response: the response.
-        now: the wall clock, in seconds since the epoch.
-
-    Raises:
-        ApiError: the status is an error.
-        UnexpectedResponseError: the status is not documented, or the body is not a JSON object.
-    """
-    if response.status != 200:
-        raise failure(kind, execution_id, response, now)
-    try:
-        fields = json_object(parse_json(response.body))
-    except (ValueError, TypeError, RecursionError) as error:
-        detail = explain(error)
-    else:
-        return Reply(kind, execution_id, response.body, fields)
-    # Not in the block above: a JSONDecodeError holds the whole body, and would be kept as the context.
-    raise DecodeError(execution_id, 200, _bounded(detail), excerpt(response.body), kind=kind)
+    def _decode_error(self, detail: str) -> DecodeError:
+        return DecodeError(
+            self._execution_id, 200, bounded_line(detail, EXCERPT_BYTES), excerpt(self._body), kind=self._kind
+        )
 
 
 @functools.cache  # looking a hook up takes as long as using it
@@ -149,7 +142,3 @@ def _what_is_wrong(value: object, model: type, path: str) -> str:
     except (cattrs.BaseValidationError, ValueError, TypeError, KeyError) as error:
         return "; ".join(cattrs.transform_error(error, path=path))
     return f"{path} is not of the documented shape"
-
-
-def _bounded(detail: str) -> str:
-    return one_line(detail[:EXCERPT_BYTES])[:EXCERPT_BYTES]  # it is longer on one line

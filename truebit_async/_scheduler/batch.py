@@ -36,7 +36,8 @@ async def wait_for_all(
         max_pending: how many IDs are held at once, pending or with an outcome that was not taken yet.
 
     Raises:
-        Exception: whatever reading ``execution_ids`` raised, after the outcomes that were already there.
+        Exception: whatever reading ``execution_ids`` or the wait strategy raised, after the outcomes that were already
+            there.
     """
     batch = _Batch(poller, source, policy, max_pending)
     reader = asyncio.create_task(batch.read(execution_ids))
@@ -63,7 +64,7 @@ class _Batch(Generic[ResultT]):
         self._finished: deque[Outcome[Any]] = deque()  # not taken yet
         self._finished_ids: set[str] = set()  # IDs of outcomes that were not taken yet, of those that were polled
         self._refused_ids: set[str] = set()  # likewise, of those that were refused
-        self._strategy_error: BaseException | None = None
+        self._bug: BaseException | None = None
         self._has_room = asyncio.Event()
         self.changed = asyncio.Event()
 
@@ -81,8 +82,8 @@ class _Batch(Generic[ResultT]):
 
     async def next_outcome(self, reader: asyncio.Task[None]) -> Outcome[Any] | None:
         while not self._finished:
-            if self._strategy_error is not None:
-                raise self._strategy_error
+            if self._bug is not None:
+                raise self._bug
             if reader.done():
                 reader.result()
                 if not self._pending:
@@ -121,7 +122,7 @@ class _Batch(Generic[ResultT]):
         if isinstance(end, Outcome):
             self._finish(end, self._finished_ids)
         else:
-            self._strategy_error = end
+            self._bug = end
             self.changed.set()
 
     def _finish(self, outcome: Outcome[Any], ids: set[str]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 # Requests start one interval apart. A timer that fires late would lower the rate, so turns that were missed within the
-# last MAX_CATCH_UP seconds are made up. To keep the cap all the same, the interval is that of RATE_MARGIN of it: one
-# second then holds at most max_rate * 0.98 * (1 + 0.02) < max_rate requests, plus one.
+# last MAX_CATCH_UP seconds are made up. The interval is therefore that of a lower rate, max_rate * RATE_MARGIN: one
+# second holds at most max_rate * 0.98 * (1 + 0.02) < max_rate requests, plus one.
 MAX_CATCH_UP = 0.02
 RATE_MARGIN = 0.98
 

@@ -1,10 +1,14 @@
 """The scheduler of a session: the only place that decides *when* to ask.
 
 Theory of operation
-    A pending execution is a `Waiter`: no coroutine and no timer of its own. A sleeping waiter has an entry in the due
-    times, and its group has one in the deadlines. One loop timer is set to the earliest thing to do. When it fires, or
-    a request returns, the poller takes a step: it ends the waiters whose deadline has passed, hands out results, and
-    makes requests for the waiters that are due, oldest first, while the pacer has room.
+    A pending wait is a `Waiter`: it has no coroutine and no timer of its own. A sleeping waiter has an entry in the due
+    times, and its group has one in the deadlines if it has a deadline. One loop timer is set to the earliest thing to
+    do. When it fires, or a request gives back a slot that others lacked, the poller takes a step: it ends the waiters
+    whose deadline has passed, hands out results, and makes requests for the waiters that are due, the longest due
+    first, while the pacer has room.
+
+    `get_execution_status` makes its first request in the task of its caller if a slot is free for it after such a step.
+    Otherwise, and after a transient failure, it is a waiter as well.
 
     A step does a bounded amount of work. What is left is done in the next iteration of the loop, so that callers wake
     up in between and no other task of the loop is held up.
@@ -14,7 +18,7 @@ Theory of operation
     and each waiter counts results and failures at its own pace. A final result ends all of them at once.
 
     A request runs in a copy of the context of the waiter that it is made for, so that context variables, such as the
-    span of a trace, are those of its caller. The poller itself runs in an empty context.
+    span of a trace, are those of its caller. The timer and the ends of requests run in an empty context.
 
 The time is that of the running loop, so the poller runs on virtual time as well.
 """
@@ -25,6 +29,7 @@ import asyncio
 import contextvars
 import math
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any, cast
 
 import attrs
@@ -32,10 +37,11 @@ import attrs
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.registry import Registry, SharedTarget
 from truebit_async._scheduler.requests import Requests
-from truebit_async._scheduler.results import is_bug, met_stale_connection, own_copy, without_frames
+from truebit_async._scheduler.results import Delivery, is_bug, met_stale_connection, own_copy, without_frames
 from truebit_async._scheduler.source import ResultT, Source, Target
 from truebit_async._scheduler.timetable import Deadlines, DueTimes
-from truebit_async._scheduler.waiter import State, Waiter, WaiterGroup, next_number, resolving
+from truebit_async._scheduler.waiter import Phase, Waiter, WaiterGroup, next_number, resolving
+from truebit_async._timer import Timer
 from truebit_async.errors import SessionClosedError, TruebitError
 from truebit_async.events import BackedOff, Emitter, Finished, Left, Started
 from truebit_async.models import Outcome
@@ -47,16 +53,6 @@ MAX_GAP = 0.005  # seconds; reached at 1,000 waiters
 WAITERS_PER_STEP = 100  # each takes some 20 µs, and about as much again when its caller wakes up
 
 
-@attrs.define(eq=False)
-class _Delivery:
-    """A result on its way to the waiters of a target."""
-
-    waiters: deque[Waiter[Any]]  # a deque lets go of each at its turn; to free thousands at once would take long
-    result: object
-    started: float
-    arrived: float
-
-
 class Poller:
     """Polls targets until their waiters have what they wait for.
 
@@ -66,6 +62,7 @@ class Poller:
 
     Attributes:
         is_closed: whether no more waits can begin.
+        emitter: is told what happens.
     """
 
     def __init__(self, pacer: Pacer, emitter: Emitter) -> None:
@@ -78,10 +75,10 @@ class Poller:
         self._due = DueTimes()
         self._deadlines = Deadlines()
         self._requests = Requests(pacer, emitter, self._receive, self._continue)
-        self._deliveries: deque[_Delivery] = deque()
-        self._timer: asyncio.Handle | None = None
-        self._wakes_at = math.inf  # not all of uvloop's handles have `when()`
+        self._deliveries: deque[Delivery] = deque()
+        self._timer = Timer(self._wake)
         self._woke_at = -math.inf
+        self._lacks_slot = False  # whether every slot was taken when the timer was last set
 
     # What callers ask for
 
@@ -91,34 +88,53 @@ class Poller:
         waiter = self.start(WaiterGroup(source, policy, resolving(future)), execution_id)
         return await self._outcome_of(waiter, future)
 
-    async def ask_once(self, source: Source[ResultT], execution_id: str, policy: PollPolicy) -> ResultT:
-        """Ask for a result, final or not, for this caller alone. After a transient failure, ask again.
-
-        Args:
-            source: fetches the results.
-            execution_id: a checked execution ID.
-            policy: the budgets.
-
-        Raises:
-            TruebitError: there is no result.
-        """
-        started = self.bind().time()
+    def get_state(
+        self, source: Source[ResultT], execution_id: str, policy: PollPolicy
+    ) -> Coroutine[object, object, ResultT]:
+        """Get a state, final or not, for this caller alone. After a transient failure, ask again."""
+        now = self.bind().time()
         self.check_open(execution_id, source.kind)
-        failure: TruebitError | None = None
-        must_queue = self._due.next_time() <= started or self._pacer.next_start() > started
-        if not must_queue and (policy.deadline is None or policy.deadline >= policy.request_timeout):
-            # The request timeout ends before the deadline, so it keeps both.
-            try:
-                return await self._requests.ask_inline(source, execution_id, policy.request_timeout, started)
-            except TruebitError as error:
-                if not error.is_transient or self.is_closed:
-                    raise
-                failure = without_frames(error)
-            finally:
-                if self._registry.size:  # others may have waited for its slot
-                    self._set_timer()
+        if self._due.next_time() <= now < self._timer.time:
+            contextvars.Context().run(self._step)  # who is due goes first, and need not wait for the timer
+        may_start = self._pacer.next_start() <= now < self._timer.time
+        if may_start and (policy.deadline is None or policy.deadline >= policy.request_timeout):
+            # The request timeout ends before the deadline, so it keeps both. This function is not async, so that no
+            # coroutine is between the caller and the request.
+            return self._ask_inline(source, execution_id, policy, now)
+        return self._ask_queued(source, execution_id, policy, now)
+
+    async def _ask_inline(
+        self, source: Source[ResultT], execution_id: str, policy: PollPolicy, started: float
+    ) -> ResultT:
+        """Make a request in the task of the caller, which is much cheaper than a task of its own."""
+        try:
+            self._requests.begin(source, execution_id, started)
+            result = await source.fetch(execution_id, policy.request_timeout, on_new_connection=False)
+        except BaseException as error:
+            self._requests.tell(source, execution_id, started, _now(), error)
+            if self.is_closed or not isinstance(error, TruebitError) or not error.is_transient:
+                raise
+            failure = without_frames(error)
+        else:
+            self._requests.tell(source, execution_id, started, _now(), result)
+            return result
+        finally:
+            self._pacer.finished()
+            if self._registry.size:
+                contextvars.Context().run(self._continue)
+        return await self._ask_queued(source, execution_id, policy, started, failure)
+
+    async def _ask_queued(
+        self,
+        source: Source[ResultT],
+        execution_id: str,
+        policy: PollPolicy,
+        started: float,
+        failure: TruebitError | None = None,
+    ) -> ResultT:
+        """Ask when it is this caller's turn, or after the failure of its first request."""
         # The source is a new one, so that no request is shared: an older request could bring an older state.
-        source = attrs.evolve(source, is_final=lambda _: True)
+        source = attrs.evolve(source, is_final=lambda _: True)  # any state ends it
         future = self.bind().create_future()
         group = WaiterGroup(source, policy.without_tolerance(), resolving(future), is_wait=False)
         waiter = Waiter(group, execution_id, started)
@@ -140,10 +156,9 @@ class Poller:
         """
         now = self.bind().time()
         waiter = Waiter(group, execution_id, now, next_number() if number is None else number)
-        if self.emitter.is_listened_to:
-            context = group.context.copy()
-            context.run(self._emit, Started, execution_id, waiter.kind, waiter.number)
-            group.set_context(waiter, context)
+        context = group.context.copy()  # a listener may set context variables, such as the span of a trace
+        context.run(self._emit, Started, execution_id, waiter.kind, waiter.number)
+        group.set_context(waiter, context)
         self._add(waiter)
         if self.is_closed:
             self._end_closed(waiter)
@@ -158,14 +173,11 @@ class Poller:
 
     def has_waiter(self, group: WaiterGroup[Any], execution_id: str) -> bool:
         """Return whether a waiter of a group waits for an execution."""
-        found = self._registry.get((group.source, execution_id))
-        if isinstance(found, SharedTarget):
-            return any(waiter.group is group for waiter in found.waiters)
-        return found is not None and found.group is group
+        return any(waiter.group is group for waiter in self._registry.waiters_of((group.source, execution_id)))
 
     def discard(self, waiter: Waiter[Any]) -> None:
         """Forget a waiter whose caller has left. Its request is cancelled if nobody else waits for the target."""
-        if waiter.state is not State.OVER:
+        if waiter.phase is not Phase.OVER:
             self._remove(waiter)
             if waiter.group.is_wait:
                 self._emit(Left, waiter.execution_id, waiter.kind, waiter.number)
@@ -207,43 +219,37 @@ class Poller:
             raise SessionClosedError(execution_id, kind=kind)
 
     def bind(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop.
+        """Bind this poller to the running loop, and return the loop.
 
         Raises:
             RuntimeError: it is not the loop that this poller was first used in.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if self._loop is not None and self._loop is not loop:
             msg = "this TruebitSession belongs to the event loop it was first used in; open one session per loop"
             raise RuntimeError(msg)
+        self._loop = loop
         return loop
 
     # The timer and the step
 
     def _set_timer(self) -> None:
         gap = min(MAX_GAP, GAP_PER_WAITER * self._registry.size)
-        next_poll = max(self._pacer.next_start(), self._due.next_time(), self._woke_at + gap)
-        self._set_timer_to(-math.inf if self._deliveries else min(self._deadlines.next_time(), next_poll))
-
-    def _set_timer_to(self, wake_at: float) -> None:
-        if wake_at == self._wakes_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._wakes_at, self._timer = wake_at, None
-        if wake_at < math.inf:
-            self._timer = self.bind().call_at(wake_at, self._wake, context=contextvars.Context())
+        next_start = self._pacer.next_start()
+        self._lacks_slot = next_start == math.inf
+        next_poll = max(next_start, self._due.next_time(), self._woke_at + gap)
+        self._timer.set(-math.inf if self._deliveries else min(self._deadlines.next_time(), next_poll))
 
     def _wake(self) -> None:
-        self._timer, self._wakes_at, self._woke_at = None, math.inf, _now()
+        self._woke_at = _now()
         self._step()
 
     def _continue(self) -> None:
-        """Take a step after a request has ended, unless the next one is about to be taken anyway."""
-        if self._wakes_at > _now():
+        """Go on after a request has ended: at once if others may have waited for its slot, unless a step is next."""
+        if self._lacks_slot and self._timer.time > _now():
             self._step()
+        else:
+            self._set_timer()
 
     def _step(self) -> None:
         """Do what is to be done now, up to a bound, and set the timer to what is next."""
@@ -267,11 +273,11 @@ class Poller:
             if work < WAITERS_PER_STEP:
                 self._set_timer()
             else:
-                self._set_timer_to(now)
+                self._timer.set(now)
 
     def _ask(self, waiter: Waiter[Any], now: float) -> None:
         """Get a result for a waiter that is due: from others, from a request in flight, or from a new request."""
-        waiter.state = State.ASKING
+        waiter.phase = Phase.ASKING
         target = waiter.target
         found = self._registry.get(target)
         if isinstance(found, SharedTarget) and waiter.can_take(found.latest, found.latest_at, now):
@@ -279,8 +285,9 @@ class Poller:
             return
         if target in self._requests or waiter.group.is_abandoned:
             return
-        waiters = found.waiters if isinstance(found, SharedTarget) else (waiter,)
-        timeout = max(other.group.policy.request_timeout for other in waiters)
+        timeout = waiter.group.policy.request_timeout
+        if isinstance(found, SharedTarget):
+            timeout = max(other.group.policy.request_timeout for other in found.waiters)
         try:
             self._requests.start(target, timeout, waiter.context, now)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # tell its caller; the others go on
@@ -293,10 +300,10 @@ class Poller:
         found = self._registry.get(target)
         if met_stale_connection(result):
             self._requests.use_new_connection_next(target)
+        elif isinstance(found, SharedTarget) and not is_bug(result):
+            found.latest, found.latest_at = result, now
         if isinstance(found, SharedTarget):
-            if not met_stale_connection(result) and not is_bug(result):
-                found.latest, found.latest_at = result, now
-            self._deliveries.append(_Delivery(deque(found.waiters), result, started, now))
+            self._deliveries.append(Delivery(deque(found.waiters), result, started, now))
         elif found is not None:
             self._deliver(found, result, started, now, now)
 
@@ -305,15 +312,16 @@ class Poller:
         waiter = delivery.waiters.popleft()
         if not delivery.waiters:
             self._deliveries.popleft()
-        if waiter.state is State.ASKING and waiter.was_cut_short(delivery.result):
+        if waiter.phase is Phase.ASKING and waiter.was_cut_short(delivery.result):
             self._sleep_until(now, waiter)  # ask again at once; it does not count
         else:
             self._deliver(waiter, own_copy(delivery.result), delivery.started, delivery.arrived, now)
 
     def _deliver(self, waiter: Waiter[Any], result: Any, started: float, arrived: float, now: float) -> None:
-        if waiter.state is State.ASLEEP and not is_bug(result) and waiter.is_ended_by(result, now):
-            self._take(waiter, result, arrived, now)
-        elif waiter.state is not State.ASKING:
+        if waiter.phase is Phase.ASLEEP:
+            if not is_bug(result) and waiter.is_ended_by(result, now):
+                self._take(waiter, result, arrived, now)
+        elif waiter.phase is Phase.OVER:
             return
         elif is_bug(result):
             self._end(waiter, result)
@@ -325,17 +333,14 @@ class Poller:
 
     def _take(self, waiter: Waiter[Any], result: object, seen_at: float, now: float) -> None:
         end: Outcome[Any] | Exception | None
-        seconds = 0.0
         try:
             end = waiter.observe(result, now, seen_at)
             if end is None:
-                seconds = waiter.sleep_after(result, now)
+                self._back_off(waiter.sleep_after(result, now), waiter, now)
+                return
         except Exception as error:  # noqa: BLE001  # the user's wait strategy is broken: tell its caller, not the loop
             end = error
-        if end is None:
-            self._back_off(seconds, waiter, now)
-        else:
-            self._end(waiter, end)
+        self._end(waiter, end)
 
     def _join(self, waiter: Waiter[Any], latest: object, latest_at: float, now: float) -> None:
         try:
@@ -353,7 +358,7 @@ class Poller:
         self._emit(BackedOff, waiter.execution_id, waiter.kind, seconds, waiter.polls, waiter.wait_number)
 
     def _sleep_until(self, due: float, waiter: Waiter[Any]) -> None:
-        waiter.state = State.ASLEEP
+        waiter.phase = Phase.ASLEEP
         self._due.add(waiter, due)
 
     # How a wait begins and ends
@@ -378,13 +383,14 @@ class Poller:
         waiter.group.on_end(waiter, end)
 
     def _end_closed(self, waiter: Waiter[Any]) -> None:
-        if waiter.state is not State.OVER:
+        if waiter.phase is not Phase.OVER:
             self._end(waiter, waiter.end_with(SessionClosedError(waiter.execution_id, kind=waiter.kind), _now()))
 
     def _remove(self, waiter: Waiter[Any]) -> None:
-        if waiter.state is State.ASLEEP:
+        was_asleep = waiter.phase is Phase.ASLEEP
+        waiter.phase = Phase.OVER
+        if was_asleep:
             self._due.note_stale()
-        waiter.state = State.OVER
         self._deadlines.remove(waiter)
         if self._registry.remove(waiter):
             self._requests.cancel(waiter.target)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from truebit_async._scheduler.source import Source, Target
 from truebit_async._scheduler.waiter import Waiter
-from truebit_async.errors import TruebitError
 
 
 @attrs.define(eq=False)
@@ -25,7 +23,7 @@ class SharedTarget:
     """
 
     waiters: dict[Waiter[Any], None]
-    latest: object | TruebitError | None = None
+    latest: object = None
     latest_at: float = -math.inf
 
 
@@ -33,27 +31,34 @@ class Registry:
     """The waiters of each target.
 
     Nearly every target has one waiter, which is stored as it is: a `SharedTarget` for each would double the memory
-    that a pending execution takes.
+    that a pending wait takes.
     """
 
     def __init__(self) -> None:
-        self._targets: defaultdict[Source[Any], dict[str, Waiter[Any] | SharedTarget]] = defaultdict(dict)
+        self._targets: dict[Source[Any], dict[str, Waiter[Any] | SharedTarget]] = {}
         self.size = 0
 
     def __iter__(self) -> Iterator[Waiter[Any]]:
-        for targets in self._targets.values():
-            for target in targets.values():
-                yield from target.waiters if isinstance(target, SharedTarget) else (target,)
+        for source, targets in self._targets.items():
+            for execution_id in targets:
+                yield from self.waiters_of((source, execution_id))
 
     def get(self, target: Target) -> Waiter[Any] | SharedTarget | None:
         """Return what waits for a target: nobody, one waiter, or several."""
         source, execution_id = target
-        return self._targets[source].get(execution_id)
+        return self._targets.get(source, {}).get(execution_id)
+
+    def waiters_of(self, target: Target) -> Iterable[Waiter[Any]]:
+        """Return the waiters of a target."""
+        found = self.get(target)
+        if found is None:
+            return ()
+        return found.waiters if isinstance(found, SharedTarget) else (found,)
 
     def add(self, waiter: Waiter[Any]) -> None:
         """Add a waiter."""
         self.size += 1
-        targets = self._targets[waiter.group.source]
+        targets = self._targets.setdefault(waiter.group.source, {})
         found = targets.setdefault(waiter.execution_id, waiter)
         if found is waiter:
             return

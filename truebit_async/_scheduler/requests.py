@@ -10,11 +10,11 @@ from typing import Any
 
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.results import met_stale_connection, result_of_task
-from truebit_async._scheduler.source import ResultT, Source, Target
+from truebit_async._scheduler.source import Source, Target
 from truebit_async.errors import ApiError, TransportError, TruebitError
 from truebit_async.events import Dropped, Emitter, Paused, Polled, Requested
 
-MAX_PAUSE = 300.0  # seconds; the longest Retry-After that is honoured
+MAX_PAUSE = 300.0  # seconds; a longer Retry-After is cut to this
 
 
 class Requests:
@@ -23,8 +23,9 @@ class Requests:
     Args:
         pacer: holds the caps.
         emitter: is told what happens.
-        on_result: is called with the target, the result, the start and the end of each request that somebody waits for.
-        on_done: is called after the end of each request.
+        on_result: is called with the target, the result, the start and the end of each request that `start` made and
+            somebody waits for.
+        on_done: is called after the end of each request that `start` made.
     """
 
     def __init__(
@@ -62,18 +63,18 @@ class Requests:
         self._on_new_connection.discard(target)
         fetch = source.fetch(execution_id, request_timeout, on_new_connection=is_repetition)
         try:
-            self._begin(target, now)
+            self.begin(source, execution_id, now)
             # Not `create_task(context=...)`: the user's task factory may not take that argument.
             task = context.run(asyncio.get_running_loop().create_task, fetch)
-        except BaseException:
+        except BaseException as error:
             fetch.close()
             self._pacer.finished()
-            self._tell_dropped(target, now)
+            self.tell(source, execution_id, now, now, error)
             raise
         self._tasks.add(task)
         self._in_flight[target] = task
-        on_done = functools.partial(self._end, target, now, is_repetition=is_repetition)
-        task.add_done_callback(on_done, context=contextvars.Context())
+        finish = functools.partial(self._finish, target, now, is_repetition=is_repetition)
+        task.add_done_callback(finish, context=contextvars.Context())
 
     def cancel(self, target: Target) -> None:
         """Cancel the request for a target, if there is one, because nobody waits for the target any more."""
@@ -81,35 +82,31 @@ class Requests:
         if (task := self._in_flight.pop(target, None)) is not None:
             task.cancel()
 
-    async def ask_inline(
-        self, source: Source[ResultT], execution_id: str, request_timeout: float, now: float
-    ) -> ResultT:
-        """Make a request in the task of the caller, which is much cheaper than a task of its own.
+    def begin(self, source: Source[Any], execution_id: str, now: float) -> None:
+        """Take a slot for a request that starts now, and tell listeners. The caller gives the slot back."""
+        self._pacer.started(now)
+        self._emit(Requested, execution_id, source.kind)
+
+    def tell(self, source: Source[Any], execution_id: str, started: float, now: float, result: Any) -> None:
+        """Tell listeners how a request ended, and begin the pause that the server may have asked for.
 
         Args:
-            source: fetches the result.
-            execution_id: a checked execution ID.
-            request_timeout: limit of the exchange, in seconds.
-            now: the time of the loop, in seconds.
-
-        Raises:
-            TruebitError: the exchange failed.
+            source: what was asked.
+            execution_id: for which execution.
+            started: when, in seconds of the loop's clock.
+            now: the time.
+            result: a state, or the exception that came instead.
         """
-        target = source, execution_id
-        try:
-            self._begin(target, now)
-            result = await source.fetch(execution_id, request_timeout, on_new_connection=False)
-        except TruebitError as error:
-            self._tell(target, error, now, asyncio.get_running_loop().time())
-            raise
-        except BaseException:
-            self._tell_dropped(target, now)
-            raise
+        if not isinstance(result, BaseException):
+            self._emit(Polled, execution_id, source.kind, now - started, result, None)
+        elif not isinstance(result, TruebitError) or met_stale_connection(result):
+            self._emit(Dropped, execution_id, source.kind, now - started)
         else:
-            self._tell(target, result, now, asyncio.get_running_loop().time())
-            return result
-        finally:
-            self._pacer.finished()
+            self._emit(Polled, execution_id, source.kind, now - started, None, result)
+            if isinstance(result, ApiError) and result.requested_pause:
+                pause = min(result.requested_pause, MAX_PAUSE)
+                self._pacer.pause(now + pause)
+                self._emit(Paused, execution_id, source.kind, pause, result)
 
     def use_new_connection_next(self, target: Target) -> None:
         """Note that the next request for a target is made on a new connection."""
@@ -120,42 +117,19 @@ class Requests:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _begin(self, target: Target, now: float) -> None:
-        self._pacer.started(now)
-        source, execution_id = target
-        self._emit(Requested, execution_id, source.kind)
-
-    def _end(self, target: Target, started: float, task: asyncio.Task[Any], *, is_repetition: bool) -> None:
+    def _finish(self, target: Target, started: float, task: asyncio.Task[Any], *, is_repetition: bool) -> None:
         self._tasks.discard(task)
         self._pacer.finished()
+        now = asyncio.get_running_loop().time()
         try:
             result = result_of_task(task, target)
-            if self._in_flight.get(target) is not task:
-                self._tell_dropped(target, started)
+            if self._in_flight.get(target) is not task:  # nobody waits for it any more
+                self.tell(*target, started, now, asyncio.CancelledError())
                 return
             del self._in_flight[target]
             if is_repetition and isinstance(result, TransportError):
                 result.connection_was_stale = False  # it is repeated once; from now on it is a failure like any other
-            now = asyncio.get_running_loop().time()
-            self._tell(target, result, started, now)
+            self.tell(*target, started, now, result)
             self._on_result(target, result, started, now)
         finally:
             self._on_done()
-
-    def _tell(self, target: Target, result: Any, started: float, now: float) -> None:
-        """Tell listeners the result of a request, and begin the pause that it may ask for."""
-        source, execution_id = target
-        if not isinstance(result, BaseException):
-            self._emit(Polled, execution_id, source.kind, now - started, result, None)
-        elif not isinstance(result, TruebitError) or met_stale_connection(result):
-            self._tell_dropped(target, started)
-        else:
-            self._emit(Polled, execution_id, source.kind, now - started, None, result)
-            if isinstance(result, ApiError) and result.requested_pause:
-                pause = min(result.requested_pause, MAX_PAUSE)
-                self._pacer.pause(now + pause)
-                self._emit(Paused, execution_id, source.kind, pause, result)
-
-    def _tell_dropped(self, target: Target, started: float) -> None:
-        source, execution_id = target
-        self._emit(Dropped, execution_id, source.kind, asyncio.get_running_loop().time() - started)

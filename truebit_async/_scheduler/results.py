@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections import deque
 from typing import Any, TypeGuard, TypeVar
 
+import attrs
+
+from truebit_async._causes import with_causes
 from truebit_async._scheduler.source import Target
+from truebit_async._scheduler.waiter import Waiter
 from truebit_async.errors import TransportError, TruebitError
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
+
+
+@attrs.define(eq=False)
+class Delivery:
+    """A result on its way to the waiters of a target.
+
+    Attributes:
+        waiters: those that have yet to get it. A deque lets go of each; to free thousands at once would take long.
+        result: a state or an error.
+        started: when its exchange started, in seconds of the loop's clock.
+        arrived: when it arrived.
+    """
+
+    waiters: deque[Waiter[Any]]
+    result: object
+    started: float
+    arrived: float
 
 
 def result_of_task(task: asyncio.Task[Any], target: Target) -> Any:
@@ -32,16 +54,8 @@ def without_frames(error: ErrorT) -> ErrorT:
     Args:
         error: the error, which is changed.
     """
-    seen: set[int] = set()
-    pending: list[BaseException | None] = [error]
-    while pending:
-        link = pending.pop()
-        if link is not None and id(link) not in seen:  # causes may form a cycle
-            seen.add(id(link))
-            link.__traceback__ = None
-            pending += (link.__cause__, link.__context__)
-            if isinstance(link, BaseExceptionGroup):
-                pending += link.exceptions
+    for link in with_causes(error):
+        link.__traceback__ = None
     return error
 
 

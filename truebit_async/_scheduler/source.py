@@ -21,7 +21,7 @@ class Fetch(Protocol[ResultT_co]):
 
         Args:
             execution_id: a checked execution ID.
-            request_timeout: limit of the exchange, in seconds.
+            request_timeout: limit of the exchange and of reading its response, in seconds.
             on_new_connection: whether to open a connection for it.
 
         Raises:

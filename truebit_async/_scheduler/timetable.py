@@ -7,19 +7,21 @@ import heapq
 import math
 from typing import Any, Generic, TypeVar, cast
 
-from truebit_async._scheduler.waiter import State, Waiter, WaiterGroup
+from truebit_async._scheduler.waiter import Phase, Waiter, WaiterGroup
 
 ItemT = TypeVar("ItemT", Waiter[Any], WaiterGroup[Any])
 
 _MIN_STALE = 64  # stale entries that are not worth a clean-up
 _CLEANED_PER_CALL = 4  # entries
+_DROPPED_PER_CALL = 200  # stale entries at the beginning of a heap
 
 
 class _Heap(abc.ABC, Generic[ItemT]):
     """Items by time.
 
-    An item that has become stale keeps its entry until the entry comes up. When stale entries are the majority, the
-    whole heap is cleaned, a few entries with each call, so that no call takes long.
+    An item that has become stale keeps its entry until the entry comes first. When stale entries are the majority, the
+    whole heap is cleaned, a few entries with each call, so that no call takes long. For the same reason, a call drops a
+    limited number of stale entries. If there are more, the first entry is a stale one until the next call.
     """
 
     def __init__(self) -> None:
@@ -33,27 +35,44 @@ class _Heap(abc.ABC, Generic[ItemT]):
     def _forget(self, item: ItemT) -> None:
         """Note that an item has no entry any more."""
 
+    def next_time(self) -> float:
+        """Return the earliest time of an entry, stale or not; infinity if there is none."""
+        heap = self._first_heap()
+        return heap[0][0] if heap else math.inf
+
+    def _first_heap(self) -> list[tuple[float, int, ItemT]]:
+        """Return the heap with the earliest entry; an empty one if there is none."""
+        if not self._old:
+            return self._heap
+        return min((heap for heap in (self._heap, self._old) if heap), key=lambda heap: heap[0], default=self._heap)
+
+    def _heap_with_due(self, now: float) -> list[tuple[float, int, ItemT]] | None:
+        """Return the heap with the earliest entry, if the time of that has come and it is not stale."""
+        if self._stale_count:
+            self._drop_stale()
+        heap = self._first_heap()
+        return heap if heap and heap[0][0] <= now and not self._is_stale(heap[0][2]) else None
+
     def _push(self, time: float, number: int, item: ItemT) -> None:
         heapq.heappush(self._heap, (time, number, item))
-        self._clean()
+        if self._old:
+            self._clean()
 
     def _add_stale(self) -> None:
+        """Note that an item has become stale."""
         self._stale_count += 1
         if not self._old and self._stale_count > len(self._heap) // 2 + _MIN_STALE:
             self._old, self._heap = self._heap, []
         self._clean()
+        self._drop_stale()
 
-    def _next_heap(self) -> list[tuple[float, int, ItemT]]:
-        """Return the heap with the earliest entry, which is not stale; an empty one if there is none."""
-        self._pop_stale(self._heap)
-        if not self._old:
-            return self._heap
-        self._pop_stale(self._old)
-        return min((heap for heap in (self._heap, self._old) if heap), key=lambda heap: heap[0], default=self._heap)
-
-    def _pop_stale(self, heap: list[tuple[float, int, ItemT]]) -> None:
-        while heap and self._is_stale(heap[0][2]):
-            self._drop(heapq.heappop(heap)[2])
+    def _drop_stale(self) -> None:
+        """Drop the first entries that are stale."""
+        dropped = 0
+        for heap in (self._heap, self._old):
+            while heap and self._is_stale(heap[0][2]) and dropped < _DROPPED_PER_CALL:
+                self._drop(heapq.heappop(heap)[2])
+                dropped += 1
 
     def _clean(self) -> None:
         for _ in range(min(_CLEANED_PER_CALL, len(self._old))):
@@ -81,13 +100,8 @@ class DueTimes(_Heap[Waiter[Any]]):
         self._push(due, waiter.number, waiter)
 
     def note_stale(self) -> None:
-        """Note that a sleeping waiter is about to end, so that its entry becomes stale."""
+        """Note that a sleeping waiter has ended, so that its entry is stale."""
         self._add_stale()
-
-    def next_time(self) -> float:
-        """Return the earliest time; infinity if there is none."""
-        heap = self._next_heap()
-        return heap[0][0] if heap else math.inf
 
     def pop_due(self, now: float) -> Waiter[Any] | None:
         """Take out the waiter that has been due for longest; return None if none is due.
@@ -95,11 +109,16 @@ class DueTimes(_Heap[Waiter[Any]]):
         Args:
             now: the time, in seconds of the loop's clock.
         """
-        heap = self._next_heap()
-        return heapq.heappop(heap)[2] if heap and heap[0][0] <= now else None
+        heap = self._heap_with_due(now)
+        if heap is None:
+            return None
+        waiter = heapq.heappop(heap)[2]
+        if self._stale_count:
+            self._drop_stale()
+        return waiter
 
     def _is_stale(self, item: Waiter[Any]) -> bool:
-        return item.state is not State.ASLEEP
+        return item.phase is not Phase.ASLEEP
 
 
 class Deadlines(_Heap[WaiterGroup[Any]]):
@@ -113,7 +132,7 @@ class Deadlines(_Heap[WaiterGroup[Any]]):
         """Add a waiter to its group, and the group to the deadlines."""
         group = waiter.group
         if group.first is None and group.has_deadline_entry:
-            self._stale_count -= 1
+            self._stale_count -= 1  # its stale entry counts again
         group.append(waiter)
         if not group.has_deadline_entry and waiter.deadline < math.inf:
             group.has_deadline_entry = True
@@ -126,23 +145,13 @@ class Deadlines(_Heap[WaiterGroup[Any]]):
         if group.first is None and group.has_deadline_entry:
             self._add_stale()
 
-    def next_time(self) -> float:
-        """Return the earliest deadline; infinity if there is none."""
-        first = self._first()
-        return math.inf if first is None else first.deadline
-
     def next_passed(self, now: float) -> Waiter[Any] | None:
         """Return the waiter whose deadline passed first; None if no deadline has passed.
 
         Args:
             now: the time, in seconds of the loop's clock.
         """
-        first = self._first()
-        return first if first is not None and first.deadline <= now else None
-
-    def _first(self) -> Waiter[Any] | None:
-        """Return the waiter with the earliest deadline."""
-        while heap := self._next_heap():
+        while (heap := self._heap_with_due(now)) is not None:
             time, _, group = heap[0]
             first = cast("Waiter[Any]", group.first)  # the entry is not stale
             if first.deadline <= time:

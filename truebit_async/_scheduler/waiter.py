@@ -22,8 +22,8 @@ from truebit_async.errors import RequestTimeoutError, TruebitError, Verification
 from truebit_async.models import Outcome
 from truebit_async.policy import PollPolicy
 
-# The last poll is due twice the slowest exchange before the deadline, or this if that is longer.
-MIN_LAST_LOOK = 0.05  # seconds
+# The last poll is due twice the slowest exchange before the deadline. Quicker exchanges than this count as this long.
+MIN_SLOWEST = 0.025  # seconds
 
 _UNSET = object()
 
@@ -31,13 +31,13 @@ next_number = itertools.count().__next__
 """Returns the next number of a wait, unique in this process."""
 
 
-class State(enum.Enum):
+class Phase(enum.Enum):
     """What a waiter is doing."""
 
     ASLEEP = "asleep"
-    """Its next poll is not due, or may not start yet."""
+    """It has an entry in the due times: its next poll is not due, or may not start yet."""
     ASKING = "asking"
-    """A request for its target is in flight."""
+    """It is not over and has no such entry: it is new, its request is in flight, or the result is on its way to it."""
     OVER = "over"
     """It has ended, or its caller has left."""
 
@@ -58,7 +58,7 @@ class WaiterGroup(Generic[ResultT]):
         policy: their budgets.
         on_end: called once for each waiter that ends by itself.
         context: the context that their requests are made in.
-        is_wait: whether they are waits, with events of their own; False for a single status request.
+        is_wait: whether they are waits, with events of their own; False for `get_execution_status`.
         own_contexts: the contexts of those waiters for which a listener has set context variables.
         is_abandoned: whether the caller has left, so that no more requests are made for them.
         has_deadline_entry: whether the deadlines of the poller know of this group.
@@ -115,14 +115,14 @@ class Waiter(Generic[ResultT]):
         execution_id: the execution.
         started: when the wait began.
         number: its number in order of arrival. It breaks ties between equal times.
-        state: what it is doing.
+        phase: what it is doing.
         polls: results seen so far.
         idle_for: seconds slept so far.
-        slowest: seconds that the slowest exchange so far took.
-        errors_in_a_row: transient failures since the last good answer.
-        seen_at: when its latest result arrived.
-        last_result: the last state seen.
-        last_error: the last failed poll.
+        slowest: seconds that the slowest exchange so far took, or `MIN_SLOWEST`.
+        errors_in_a_row: transient failures since the last result that was none.
+        seen_at: when its latest result arrived, or when it joined others and had none; it takes no older result.
+        latest: the latest result, a state or an error; None before the first.
+        other: the last error if `latest` is a state, and the last state if it is an error; None if there was none.
         previous: the waiter of its group that began before it.
         next: the waiter of its group that began after it.
     """
@@ -131,14 +131,14 @@ class Waiter(Generic[ResultT]):
     execution_id: str
     started: float
     number: int = attrs.field(factory=next_number)
-    state: State = State.ASKING
+    phase: Phase = Phase.ASKING
     polls: int = 0
     idle_for: float = 0.0
-    slowest: float = 0.0
+    slowest: float = MIN_SLOWEST
     errors_in_a_row: int = 0
     seen_at: float = -math.inf
-    last_result: Any = None
-    last_error: TruebitError | None = None
+    latest: Any = None
+    other: Any = None
     previous: Waiter[ResultT] | None = None
     next: Waiter[ResultT] | None = None
 
@@ -154,7 +154,7 @@ class Waiter(Generic[ResultT]):
 
     @property
     def wait_number(self) -> int | None:
-        """The number that events tell; None for a status request."""
+        """The number that events tell; None for `get_execution_status`."""
         return self.number if self.group.is_wait else None
 
     @property
@@ -169,18 +169,12 @@ class Waiter(Generic[ResultT]):
         return math.inf if budget is None else self.started + budget
 
     @property
-    def last_look(self) -> float:
-        """When the last poll before the deadline is due."""
-        return self.deadline - max(MIN_LAST_LOOK, 2 * self.slowest)
-
-    @property
-    def latest(self) -> ResultT | TruebitError | None:
-        """The latest result, a state or an error; None before the first."""
-        has_failed = self.errors_in_a_row > 0 or self.last_result is None
-        return self.last_error if has_failed else self.last_result
+    def last_poll_due(self) -> float:
+        """When a poll must be due at the latest to be answered before the deadline."""
+        return self.deadline - 2 * self.slowest
 
     def is_ended_by(self, result: ResultT | TruebitError, now: float) -> bool:
-        """Return whether a result ends the wait, however many transient failures it tolerates."""
+        """Return whether a result ends the wait by itself: a final state, or an error that another poll cannot mend."""
         if not isinstance(result, TruebitError):
             return self.group.source.is_final(result)
         return not (result.is_transient or self.group.policy.tolerates(result, now - self.started))
@@ -191,7 +185,7 @@ class Waiter(Generic[ResultT]):
 
     def can_take(self, latest: ResultT | TruebitError | None, seen_at: float, now: float) -> bool:
         """Return whether the latest result of the waiters for its target takes the place of a poll that is due now."""
-        is_too_old = seen_at <= self.seen_at or (now >= self.last_look > seen_at)
+        is_too_old = seen_at <= self.seen_at or (now >= self.last_poll_due > seen_at)
         return latest is not None and not is_too_old and not self.was_cut_short(latest)
 
     def observe(self, result: ResultT | TruebitError, now: float, seen_at: float) -> Outcome[Any] | None:
@@ -244,27 +238,25 @@ class Waiter(Generic[ResultT]):
     def end_with(self, result: ResultT | TruebitError, now: float) -> Outcome[Any]:
         """Return the outcome of a wait that a result ends."""
         execution, error = (None, result) if isinstance(result, TruebitError) else (result, None)
-        return Outcome[Any](self.execution_id, execution, error, self.polls, now - self.started, self.kind)
+        # `Outcome[...](...)` would take 5 µs longer.
+        return Outcome(self.execution_id, execution, error, self.polls, now - self.started, self.kind)
 
     def time_out(self, now: float) -> Outcome[Any]:
         """Return the outcome of a wait whose deadline has passed."""
+        has_failed = isinstance(self.latest, TruebitError)
+        last_state, last_error = (self.other, self.latest) if has_failed else (self.latest, self.other)
+        deadline = self.group.policy.deadline or math.inf
         error = VerificationTimeoutError(
-            self.execution_id,
-            self.group.policy.deadline or math.inf,
-            self.last_result,
-            self.last_error,
-            self.polls,
-            now - self.started,
-            kind=self.kind,
+            self.execution_id, deadline, last_state, last_error, self.polls, now - self.started, kind=self.kind
         )
-        error.__cause__ = self.last_error
+        error.__cause__ = last_error
         return self.end_with(error, now)
 
     def sleep_after(self, result: ResultT | TruebitError, now: float) -> float:
         """Return how many seconds to sleep after a result that arrived now.
 
-        The wait strategy of the policy decides, but for a last look: the poll before the deadline starts early enough
-        to be answered, even if the strategy would sleep past the deadline.
+        The wait strategy of the policy decides. A sleep that would pass `last_poll_due` ends then, so that one more
+        poll can be answered before the deadline. After that time the strategy decides alone.
 
         Raises:
             RuntimeError: the strategy raised CancelledError.
@@ -283,17 +275,16 @@ class Waiter(Generic[ResultT]):
         if not 0 <= delay < math.inf:
             msg = f"PollPolicy.wait must return zero or more finite seconds, not {delay}"
             raise ValueError(msg)
-        if now < self.last_look < now + delay:
-            delay = self.last_look - now
+        if now < self.last_poll_due < now + delay:
+            delay = self.last_poll_due - now
         self.idle_for += delay
         return delay
 
     def _note(self, result: ResultT | TruebitError, seen_at: float) -> None:
         self.seen_at = seen_at
-        if isinstance(result, TruebitError):
-            self.last_error = result
-        else:
-            self.last_result = result
+        if isinstance(result, TruebitError) != isinstance(self.latest, TruebitError):
+            self.other = self.latest
+        self.latest = result
 
 
 def resolving(future: asyncio.Future[Outcome[Any]]) -> OnEnd:

@@ -30,7 +30,7 @@ def main() -> None:
         app(prog_name="truebit-async")
     except (OutputError, OSError) as error:  # for example a full disk
         print_to_stderr(f"truebit-async: {error}")
-        sys.exit(ExitCode.NO_ANSWER)
+        sys.exit(ExitCode.NO_FINAL_STATE)
     except Exception as bug:  # noqa: BLE001  # the commands handle every error that a user can correct
         report_bug(bug)
         sys.exit(ExitCode.BUG)

@@ -59,9 +59,9 @@ def _options(*, version: options.Version = False) -> None:
     Exit codes:
 
     - 0: every execution was verified and succeeded
-    - 1: every execution has an answer, and at least one did not succeed
+    - 1: every execution has a final state, and at least one did not succeed
     - 2: wrong usage or configuration
-    - 3: at least one execution has no answer
+    - 3: at least one execution has no final state
     - 70: a bug in this command
     - 130: interrupted
     """
@@ -84,7 +84,7 @@ def status(
     $ truebit-async status --api-key-file key.txt ID | jq .verificationStatus
     ```
 
-    Exit codes: 0 verified and succeeded, 1 still running or not succeeded, 2 wrong usage, 3 no answer.
+    Exit codes: 0 verified and succeeded, 1 still running or not succeeded, 2 wrong usage, 3 no final state.
     """
     session = _make_session(base_url, api_key, PollPolicy())
 
@@ -126,8 +126,8 @@ def wait(  # noqa: PLR0913  # one parameter per option
 
     If a run with `--out` stops for any reason, run the same command with `--resume` to continue it.
 
-    Exit codes: 0 all verified and succeeded, 1 all answered but not all succeeded, 2 wrong usage, 3 at least one
-    without an answer (not found, deadline passed, unreachable, not an ID), 130 interrupted.
+    Exit codes: 0 all verified and succeeded, 1 all final but not all succeeded, 2 wrong usage, 3 at least one
+    without a final state (not found, deadline passed, unreachable, not an ID), 130 interrupted.
     """
     if not (execution_ids or sources):
         message = "give at least one execution ID, or --from FILE"

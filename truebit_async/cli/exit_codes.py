@@ -14,7 +14,7 @@ class ExitCode(enum.IntEnum):
     SUCCEEDED = 0
     NOT_SUCCEEDED = 1
     USAGE = 2
-    NO_ANSWER = 3
+    NO_FINAL_STATE = 3
     BUG = 70  # EX_SOFTWARE in sysexits.h
     INTERRUPTED = 130
 
@@ -27,13 +27,13 @@ class OutcomeCategory(enum.StrEnum):
     INDETERMINATE = "indeterminate"
     ERROR = "error"
     RUNNING = "running"
-    NO_ANSWER = "no answer"
+    NO_FINAL_STATE = "no final state"
 
     @classmethod
     def of(cls, execution: Execution | None) -> OutcomeCategory:
-        """Return the category of an execution; None stands for an outcome without an answer."""
+        """Return the category of an execution; None stands for an outcome without a final state."""
         if execution is None:
-            return cls.NO_ANSWER
+            return cls.NO_FINAL_STATE
         return cls.of_status(execution.verification_status, succeeded=execution.succeeded)
 
     @classmethod
@@ -54,8 +54,8 @@ class OutcomeCategory(enum.StrEnum):
         match self:
             case OutcomeCategory.SUCCEEDED:
                 return ExitCode.SUCCEEDED
-            case OutcomeCategory.NO_ANSWER:
-                return ExitCode.NO_ANSWER
+            case OutcomeCategory.NO_FINAL_STATE:
+                return ExitCode.NO_FINAL_STATE
         return ExitCode.NOT_SUCCEEDED
 
 

@@ -78,7 +78,7 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="",
-        help="Continue the `--out` file: skip the IDs that have an answer in it.",
+        help="Continue the `--out` file: skip the IDs that have a final state in it.",
         rich_help_panel=_INPUT_AND_OUTPUT,
     ),
 ]

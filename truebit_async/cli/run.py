@@ -48,7 +48,7 @@ def run(command: Coroutine[object, object, ExitCode]) -> ExitStatus:
     except (InputError, InvalidExecutionIdError) as error:
         return ExitStatus(ExitCode.USAGE, str(error))
     except (OutputError, TruebitError) as error:
-        return ExitStatus(ExitCode.NO_ANSWER, str(error))
+        return ExitStatus(ExitCode.NO_FINAL_STATE, str(error))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

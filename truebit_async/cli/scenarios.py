@@ -38,7 +38,7 @@ SCENARIOS = (
     Scenario("failed", 5, "the nodes agree that the run failed", OutcomeCategory.FAILED),
     Scenario("indeterminate", 4, "the nodes reach no consensus", OutcomeCategory.INDETERMINATE),
     Scenario("error", 4, "the execution ends with an error", OutcomeCategory.ERROR),
-    Scenario("missing", 2, "the dispatcher does not know the ID (404)", OutcomeCategory.NO_ANSWER),
+    Scenario("missing", 2, "the dispatcher does not know the ID (404)", OutcomeCategory.NO_FINAL_STATE),
 )
 
 

@@ -19,7 +19,7 @@ _JSON_NAMES = {
     OutcomeCategory.FAILED: "failed",
     OutcomeCategory.INDETERMINATE: "indeterminate",
     OutcomeCategory.ERROR: "error",
-    OutcomeCategory.NO_ANSWER: "noAnswer",
+    OutcomeCategory.NO_FINAL_STATE: "noFinalState",
 }
 
 
@@ -29,7 +29,7 @@ class Summary:
     Attributes:
         total: the number of executions to wait for, as far as the input has been read.
         is_total_known: whether the whole input has been read.
-        skipped: the number of IDs that were skipped because the checkpoint has their answer.
+        skipped: the number of IDs that were skipped because the checkpoint has their final state.
         malformed: the number of malformed lines in the input.
         requests: the number of requests that were answered or failed.
         by_category: the number of finished executions by the category of their outcome.
@@ -73,7 +73,7 @@ class Summary:
         return f"{self.finished} finished of {self.total} read so far"
 
     def duration_figures(self) -> list[str]:
-        """Return the median and the 95th percentile of the time to verification, as text; nothing without an answer."""
+        """Return the median and the 95th percentile of the time to verification, as text, if there is one."""
         median, p95 = self._durations.quantile(0.5), self._durations.quantile(0.95)
         return [] if median is None or p95 is None else [f"median {median:.1f} s", f"p95 {p95:.1f} s"]
 
@@ -84,7 +84,7 @@ class Summary:
         table.add_column("executions", justify="right")
         for name, count in [
             *((category, self.by_category[category]) for category in OutcomeCategory),
-            ("skipped (answer on file)", self.skipped),
+            ("skipped (final state on file)", self.skipped),
             ("malformed lines", self.malformed),
         ]:
             if count:
@@ -101,7 +101,7 @@ class Summary:
             exit_code: the exit code of the command.
         """
         summary = {
-            "verdicts": {name: self.by_category[category] for category, name in _JSON_NAMES.items()},
+            "outcomes": {name: self.by_category[category] for category, name in _JSON_NAMES.items()},
             "total": self.total,
             "skipped": self.skipped,
             "malformed": self.malformed,

@@ -43,7 +43,7 @@ async def run_wait(
                 else:
                     checkpoint.write(outcome)
     if summary.malformed:
-        return ExitCode.NO_ANSWER
+        return ExitCode.NO_FINAL_STATE
     if summary.is_empty:
         return ExitCode.USAGE
     return exit_code_for(categories | pending.skipped_categories)

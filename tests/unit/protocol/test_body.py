@@ -207,6 +207,7 @@ def test_eight_megabytes_of_backslashes_take_no_longer_than_letters() -> None:
     assert seconds(backslashes) < 2.5 * seconds(letters)
 
 
+@pytest.mark.full
 @pytest.mark.no_cover
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(

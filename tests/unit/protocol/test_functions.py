@@ -21,7 +21,7 @@ from truebit_async._protocol import body as body_module
 from truebit_async._protocol import reply as reply_module
 from truebit_async._protocol.functions import FUNCTIONS, read_status
 from truebit_async._protocol.messages import Request, Response
-from truebit_async._protocol.reply import Reply
+from truebit_async._protocol.reply import StateReply, StatusField
 from truebit_async.models import ClearTextSolution, Execution, ExecutionStatus, Signature, VerificationStatus
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -188,9 +188,11 @@ def test_a_decode_error_keeps_no_other_error_which_could_hold_the_body(body: Any
 
 
 def test_a_detail_is_one_short_line() -> None:
+    running = StatusField("status", {"Running": 0}, running=0)
+    reply = StateReply("function", "id", Response(200, {}, b'{"status": "Running"}'), NOW, running)
     with pytest.raises(errors.DecodeError) as caught:
-        Reply("function", "id", b"", {}).refuse("a\nb\u2028" * 500)
-    assert caught.value.detail.startswith(r"a\nb\u2028")
+        reply.structure(5, ClearTextSolution, "a\nb\u2028" * 500)
+    assert r"a\nb\u2028" in caught.value.detail
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) == 1024
 

@@ -6,6 +6,7 @@ import asyncio
 from bisect import bisect_left
 from typing import Any
 
+import attrs
 import pytest
 from tenacity import wait_chain, wait_exponential, wait_fixed
 
@@ -124,7 +125,7 @@ async def test_the_deadline_keeps_the_last_state() -> None:
     assert isinstance(outcome.error, VerificationTimeoutError)
     assert outcome.error.last_execution == Execution("id", RUNNING)
     assert outcome.polls == 5
-    assert dispatcher.times("id") == [0, 1, 2, 3, 3.45]  # the last look is early enough to be answered
+    assert dispatcher.times("id") == [0, 1, 2, 3, 3.45]  # the last poll is early enough to be answered
 
 
 async def test_without_a_deadline_it_goes_on_for_ever() -> None:
@@ -187,7 +188,7 @@ async def test_no_more_than_max_concurrency_in_flight() -> None:
 async def test_single_requests_count_as_well() -> None:
     dispatcher = FakeDispatcher(latency=1.0)
     poller = dispatcher.poller(max_concurrency=1)
-    await asyncio.gather(*(poller.ask_once("id", EVERY_SECOND) for _ in range(3)))
+    await asyncio.gather(*(poller.get_state("id", EVERY_SECOND) for _ in range(3)))
     assert dispatcher.times("id") == [0, 1, 2]
 
 
@@ -275,6 +276,30 @@ async def test_a_late_wait_is_not_ended_by_an_error_that_it_did_not_see() -> Non
     await first
 
 
+async def test_a_late_wait_asks_at_once_if_the_latest_result_is_an_error_that_only_the_first_tolerates() -> None:
+    dispatcher = FakeDispatcher()
+    dispatcher.script("id", RUNNING, errors.UnknownStatusError("id", 200, "is new", "", "New"), SUCCESS)
+    poller = dispatcher.poller()
+    first = asyncio.create_task(poller.wait("id", policy(wait=wait_fixed(10), unknown_status="keep_waiting")))
+    await asyncio.sleep(11)
+    late = await poller.wait("id", policy(wait=wait_fixed(5)))
+    assert dispatcher.times("id") == [0, 10, 11]
+    assert late.execution == Execution("id", SUCCESS)
+    await first
+
+
+async def test_a_waiter_that_leaves_when_another_one_ends_gets_nothing() -> None:
+    dispatcher = FakeDispatcher()
+    dispatcher.script("id", SUCCESS)
+    poller = dispatcher.poller()
+    ends: list[str] = []
+    poller.start("id", EVERY_SECOND, lambda *_: poller.poller.discard(second))
+    second = poller.start("id", EVERY_SECOND, lambda *_: ends.append("second"))
+    poller.start("id", EVERY_SECOND, lambda *_: ends.append("third"))
+    await asyncio.sleep(1)
+    assert ends == ["third"]
+
+
 async def test_failures_at_the_pace_of_another_wait_do_not_count() -> None:
     dispatcher = FakeDispatcher()
     dispatcher.script("id", *[errors.ServerError("id", 500)] * 5, SUCCESS)
@@ -311,7 +336,7 @@ async def test_a_single_request_shares_nothing() -> None:
     dispatcher = FakeDispatcher(latency=1.0)
     poller = dispatcher.poller()
     dispatcher.script("id", SUCCESS)
-    await asyncio.gather(poller.wait("id", EVERY_SECOND), poller.ask_once("id", EVERY_SECOND))
+    await asyncio.gather(poller.wait("id", EVERY_SECOND), poller.get_state("id", EVERY_SECOND))
     assert dispatcher.times("id") == [0, 0]
 
 
@@ -396,7 +421,7 @@ async def test_close_ends_every_wait() -> None:
     dispatcher = FakeDispatcher(latency=1.0)
     poller = dispatcher.poller(max_concurrency=2)
     waits = [asyncio.create_task(poller.wait(str(number % 5), EVERY_SECOND)) for number in range(10)]
-    request = asyncio.create_task(poller.ask_once("0", EVERY_SECOND))
+    request = asyncio.create_task(poller.get_state("0", EVERY_SECOND))
     await asyncio.sleep(2.5)
     await poller.close()
     for outcome in await asyncio.gather(*waits):
@@ -408,9 +433,36 @@ async def test_close_ends_every_wait() -> None:
     assert now() == 2.5
     await poller.close()
     with pytest.raises(errors.SessionClosedError):
-        await poller.ask_once("late", EVERY_SECOND)
+        await poller.get_state("late", EVERY_SECOND)
     late = await poller.wait("late", EVERY_SECOND)
     assert isinstance(late.error, errors.SessionClosedError)
+
+
+async def test_a_status_request_makes_who_is_due_go_first_and_waits_for_no_timer() -> None:
+    dispatcher = FakeDispatcher(latency=0.001)
+    poller = dispatcher.poller(64)
+    for number in range(1000):
+        poller.start(str(number), policy(wait=wait_fixed(1000), deadline=None), lambda *_: None)
+    await asyncio.sleep(1)
+    poller.start("first", EVERY_SECOND, lambda *_: None)
+    await asyncio.sleep(0.0005)
+    poller.start("second", EVERY_SECOND, lambda *_: None)
+    await asyncio.sleep(0.0002)
+    await poller.get_state("status", EVERY_SECOND)
+    assert dispatcher.times("first")[0] == pytest.approx(1.0)
+    assert dispatcher.times("second")[0] == dispatcher.times("status")[0] == pytest.approx(1.0007)
+    await poller.close()
+
+
+async def test_who_is_due_gets_the_only_slot_before_a_status_request() -> None:
+    dispatcher = FakeDispatcher(latency=1.0)
+    poller = dispatcher.poller(1)
+    waiting = asyncio.create_task(poller.wait("due", policy(wait=wait_fixed(5))))
+    await asyncio.sleep(0)
+    dispatcher.script("due", SUCCESS)
+    await poller.get_state("status", EVERY_SECOND)
+    assert [execution_id for _, execution_id in dispatcher.log] == ["due", "status"]
+    await waiting
 
 
 # Stale connections
@@ -423,8 +475,8 @@ async def test_a_request_that_met_a_stale_connection_is_repeated_at_once_and_cou
     dispatcher = FakeDispatcher()
     dispatcher.script("id", RUNNING, STALE, RUNNING, STALE, SUCCESS)
     outcome = await dispatcher.poller().wait("id", policy(max_consecutive_errors=1))
-    assert outcome == Outcome("id", Execution("id", SUCCESS), None, 3, 2.0)
-    assert dispatcher.times("id") == [0, 1, 1, 2, 2]
+    assert attrs.evolve(outcome, elapsed=2.0) == Outcome("id", Execution("id", SUCCESS), None, 3, 2.0)
+    assert dispatcher.times("id") == pytest.approx([0, 1, 1, 2, 2], abs=0.001)
     assert dispatcher.on_new_connection == [False, False, True, False, True]
 
 
@@ -448,7 +500,7 @@ async def test_it_is_repeated_within_the_caps() -> None:
 async def test_a_single_request_is_repeated_too() -> None:
     dispatcher = FakeDispatcher()
     dispatcher.script("id", STALE, RUNNING)
-    assert await dispatcher.poller().ask_once("id", policy(max_consecutive_errors=1)) == Execution("id", RUNNING)
+    assert await dispatcher.poller().get_state("id", policy(max_consecutive_errors=1)) == Execution("id", RUNNING)
     assert dispatcher.on_new_connection == [False, True]
 
 
@@ -601,7 +653,7 @@ async def test_a_result_for_many_reaches_all_in_steps() -> None:
 # What an adversary found
 
 
-async def test_a_last_look_takes_no_older_result_of_the_others() -> None:
+async def test_a_last_poll_takes_no_older_result_of_the_others() -> None:
     dispatcher = FakeDispatcher()
     dispatcher.script("id", RUNNING, RUNNING, SUCCESS)
     poller = dispatcher.poller()
