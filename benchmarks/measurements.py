@@ -34,7 +34,7 @@ from truebit_async._protocol import body
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.poller import Poller
 from truebit_async._scheduler.source import Source
-from truebit_async._scheduler.waiter import WaiterGroup
+from truebit_async._scheduler.waiter import Waiter, WaiterGroup
 from truebit_async.events import Emitter
 from truebit_async.models import Execution, VerificationStatus
 from truebit_async.testing import VirtualTimeLoop
@@ -184,7 +184,7 @@ def scheduler(_: str, pending: int, polls: int) -> Numbers:
         source = Source("function", fetch, lambda execution: not execution.is_running)
         group = WaiterGroup(source, policy, lambda *_: None)
         for number in range(pending):
-            poller.start(group, str(number))
+            poller.start(Waiter(group, str(number), poller.bind().time()))
         while done < pending:  # until each ID has been polled once
             await asyncio.sleep(1)
         gc.collect()

@@ -88,8 +88,8 @@ def _choose_result(rng: random.Random) -> str:
 class _FailingSimulator(Simulator):
     """A Simulator that knows every ID. A script depends only on its ID, so a restart changes no outcome."""
 
-    def _reply_for(self, execution_id: str) -> Reply:
-        if execution_id not in self._executions:
+    def _reply_for(self, kind: str, execution_id: str) -> Reply:
+        if (kind, execution_id) not in self._executions:
             rng = _rng(execution_id)
             final = FINAL_REPLIES[_choose_result(rng)]
             replies = []
@@ -98,7 +98,7 @@ class _FailingSimulator(Simulator):
                     replies.append(rng.choice(FAULTS))
                 replies.append(reply)
             self.script(execution_id, *replies)
-        return super()._reply_for(execution_id)
+        return super()._reply_for(kind, execution_id)
 
 
 async def _serve(port: int, parent: Connection) -> None:

@@ -19,8 +19,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 import truebit_async as truebit
 from truebit_async import (
+    AnyExecution,
     BackedOff,
-    Execution,
     Finished,
     Outcome,
     Paused,
@@ -99,7 +99,7 @@ async def stream_progress(
     async for event in events:
         match event:
             case Polled(seconds=seconds, execution=execution, error=error):
-                status = None if execution is None else execution.verification_status
+                status = None if execution is None else execution.status
                 detail = None if error is None else str(error)
                 yield ServerSentEvent(event="Polled", data={"seconds": seconds, "status": status, "error": detail})
             case BackedOff(seconds=seconds, polls=polls):
@@ -110,7 +110,7 @@ async def stream_progress(
                 yield ServerSentEvent(event="end", data=summary(outcome))
 
 
-def summary(outcome: Outcome[Execution]) -> dict[str, object]:
+def summary(outcome: Outcome[AnyExecution[object]]) -> dict[str, object]:
     """Return what the last message says about an outcome."""
     try:
         return {"status": HTTPStatus.OK, "output": outcome.output}

@@ -43,7 +43,7 @@ def read_csv(path: Path, id_column: str) -> tuple[list[str], list[dict[str, str]
     return columns, rows
 
 
-async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkpoint: Checkpoint) -> None:
+async def wait_for_all(session: TruebitSession, execution_ids: list[str], checkpoint: Checkpoint[Execution]) -> None:
     """Wait for the executions that have no final state yet, and write each outcome to the checkpoint."""
     pending = [execution_id for execution_id in execution_ids if execution_id not in checkpoint.final]
     finished, shown_at = len(execution_ids) - len(pending), 0.0

@@ -87,7 +87,12 @@ class FakePoller:
         return await self.poller.get_state(self.source, execution_id, policy)
 
     def start(self, execution_id: str, policy: PollPolicy, on_end: OnEnd) -> Waiter[Execution]:
-        return self.poller.start(WaiterGroup(self.source, policy, on_end), execution_id)
+        return self.start_in(WaiterGroup(self.source, policy, on_end), execution_id)
+
+    def start_in(self, group: WaiterGroup[Execution], execution_id: str) -> Waiter[Execution]:
+        waiter = Waiter(group, execution_id, self.poller.bind().time())
+        self.poller.start(waiter)
+        return waiter
 
     def wait_for_all(
         self, ids: ExecutionIds, policy: PollPolicy, max_pending: int

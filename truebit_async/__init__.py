@@ -5,18 +5,19 @@ async with TruebitSession() as session:
 print(execution.output)
 """
 
+from truebit_async._checkpoint_errors import CheckpointError
 from truebit_async._version import __version__
 from truebit_async.errors import (
     ApiError,
     AuthenticationError,
     BadRequestError,
-    CheckpointError,
     DecodeError,
     ExecutionFailedError,
     ExecutionIdMismatchError,
     ExecutionNotFoundError,
     IndeterminateError,
     InvalidExecutionIdError,
+    MissingApiKeyError,
     PaymentRequiredError,
     RateLimitedError,
     RedirectError,
@@ -25,6 +26,7 @@ from truebit_async.errors import (
     ServerError,
     SessionClosedError,
     StillRunningError,
+    SubmissionUncertainError,
     TransportError,
     TruebitError,
     UnexpectedResponseError,
@@ -43,13 +45,21 @@ from truebit_async.events import (
     PollEvent,
     Requested,
     Started,
+    Submitted,
 )
 from truebit_async.models import (
+    AnyExecution,
+    ApiExecution,
+    ApiSolution,
+    ApiStatus,
+    ApiTask,
     ClearTextSolution,
     Execution,
     ExecutionStatus,
+    FunctionTask,
     Outcome,
     Signature,
+    TransferredBytes,
     VerificationStatus,
 )
 from truebit_async.policy import PollPolicy
@@ -57,7 +67,12 @@ from truebit_async.session import TruebitSession, wait_for_verification
 from truebit_async.tasks import Tasks
 
 __all__ = [
+    "AnyExecution",
     "ApiError",
+    "ApiExecution",
+    "ApiSolution",
+    "ApiStatus",
+    "ApiTask",
     "AuthenticationError",
     "BackedOff",
     "BadRequestError",
@@ -71,10 +86,12 @@ __all__ = [
     "ExecutionNotFoundError",
     "ExecutionStatus",
     "Finished",
+    "FunctionTask",
     "IndeterminateError",
     "InvalidExecutionIdError",
     "Left",
     "Listener",
+    "MissingApiKeyError",
     "Outcome",
     "Paused",
     "PaymentRequiredError",
@@ -91,7 +108,10 @@ __all__ = [
     "Signature",
     "Started",
     "StillRunningError",
+    "SubmissionUncertainError",
+    "Submitted",
     "Tasks",
+    "TransferredBytes",
     "TransportError",
     "TruebitError",
     "TruebitSession",

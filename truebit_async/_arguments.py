@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 from yarl import URL
@@ -27,16 +28,17 @@ def check_positive(name: str, value: object, *, zero_allowed: bool = False) -> N
         raise ValueError(msg)
 
 
-def check_count(name: str, value: object) -> None:
+def check_count(name: str, value: object, *, maximum: float = math.inf) -> None:
     """Check that an argument is a whole number of at least one.
 
     Args:
         name: what the user calls it.
         value: what the user gave.
+        maximum: the largest number that will do.
 
     Raises:
         TypeError: it is not an int.
-        ValueError: it is below one.
+        ValueError: it is below one, or above the maximum.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         msg = f"{name} must be a whole number, not {type(value).__name__}"
@@ -44,6 +46,56 @@ def check_count(name: str, value: object) -> None:
     if value < 1:
         msg = f"{name} must be at least 1, not {_shown(value)}"
         raise ValueError(msg)
+    if value > maximum:
+        msg = f"{name} must be at most {maximum}, not {_shown(value)}"
+        raise ValueError(msg)
+
+
+def check_text(name: str, value: object, *, empty_allowed: bool = False) -> None:
+    """Check that an argument is a str. The text is not quoted: it may be a secret.
+
+    Args:
+        name: what the user calls it.
+        value: what the user gave.
+        empty_allowed: whether an empty one will do as well.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is empty, or has lone surrogates, which UTF-8 cannot write.
+    """
+    if not isinstance(value, str):
+        msg = f"{name} must be a str, not {type(value).__name__}"
+        raise TypeError(msg)
+    if not value and not empty_allowed:
+        msg = f"{name} must not be empty"
+        raise ValueError(msg)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"{name} has lone surrogates, which UTF-8 cannot write"
+        raise ValueError(msg) from None
+
+
+def json_copy(name: str, value: object) -> object:
+    """Return a copy of a JSON value, which later changes of the original do not reach.
+
+    Args:
+        name: what the user calls it.
+        value: what the user gave. It is not quoted: it may hold secrets.
+
+    Raises:
+        TypeError: it holds something that JSON cannot write, or an object with a key that is not a str.
+        ValueError: it holds NaN, an infinity or itself, or is nested too deep.
+    """
+    _check_keys(name, value)
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except TypeError as error:
+        msg = f"{name} must be JSON: {error}"
+        raise TypeError(msg) from None
+    except (ValueError, RecursionError):
+        msg = f"{name} must be JSON, without NaN and infinity, and not nested too deep"
+        raise ValueError(msg) from None
 
 
 def check_base_url(base_url: str) -> URL:
@@ -100,6 +152,23 @@ def check_api_key(api_key: str) -> str:
         msg = "api_key must be printable ASCII without spaces; was it read with a line break at its end?"
         raise ValueError(msg)
     return api_key
+
+
+def _check_keys(name: str, value: object) -> None:
+    """Refuse keys that `json.dumps` would make texts of."""
+    pending, seen = [value], set[int]()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict):
+            if any(not isinstance(key, str) for key in part):
+                msg = f"{name} must be JSON: the keys of an object must be str"
+                raise TypeError(msg)
+            pending += part.values()
+        elif isinstance(part, list | tuple):
+            pending += part
 
 
 def _is_finite(value: float) -> bool:

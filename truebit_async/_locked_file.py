@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 
-from truebit_async.errors import CheckpointError
+from truebit_async._checkpoint_errors import CheckpointError
 
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt

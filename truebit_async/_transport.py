@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import select
 import warnings
-import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import aiohttp
-import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from truebit_async._arguments import check_api_key, check_base_url
 from truebit_async._causes import with_causes
+from truebit_async._connections import CheckedConnector, CheckedResponse, ConnectionLostError, tell_when_connected
 from truebit_async._protocol.body import EXCERPT_BYTES, excerpt
 from truebit_async._protocol.messages import Request, Response
 from truebit_async._protocol.redaction import Redactor
@@ -22,12 +21,15 @@ from truebit_async._text import bounded_line
 from truebit_async._time_limits import TimeLimits
 from truebit_async._version import __version__
 from truebit_async.errors import (
+    DecodeError,
     RequestTimeoutError,
     ResponseTooLargeError,
     SessionClosedError,
     TransportError,
     TruebitError,
 )
+
+ResultT = TypeVar("ResultT")
 
 # The time limit is ours alone: aiohttp rounds its longer timeouts up to whole seconds, and an injected session may
 # have limits that nobody asked for here.
@@ -92,6 +94,7 @@ class Transport:
         *,
         request_timeout: float,
         on_new_connection: bool = False,
+        on_sent: Callable[[], None] | None = None,
     ) -> Response:
         """Send one request and read the response, whatever its status.
 
@@ -100,6 +103,8 @@ class Transport:
                 by the server at the moment when the request is sent.
             request_timeout: limit of the whole exchange, in seconds.
             on_new_connection: whether to open a connection for it. An injected client session decides for itself.
+            on_sent: called when a request that is not repeatable is about to be sent; with an injected client session,
+                at the beginning.
 
         Raises:
             TransportError: there was no complete response, or something between here and the server failed. It has
@@ -112,7 +117,7 @@ class Transport:
         limit = self._limits.begin(request_timeout)
         try:
             async with limit:
-                return await self._read(await self._request(http, request), request)
+                return await self._read(await self._request(http, request, on_sent), request)
         except TruebitError as error:
             failure = error.with_traceback(None)  # its frames hold the response, which may mention the key
         except Exception as error:  # noqa: BLE001  # also what tracing or a middleware of an injected session raises
@@ -124,12 +129,37 @@ class Transport:
             self._limits.end(limit)
         raise failure  # not in a block above: the error would be its context, and may mention the key
 
-    def redacted(self, response: Response) -> Response:
-        """Return a response without the API key; the same one if the key is not in it.
+    @property
+    def has_api_key(self) -> bool:
+        """Whether requests have an API key, also as a header of an injected client session."""
+        headers = self._headers if self._injected is None else {**self._injected.headers, **self._headers}
+        return any(name.lower() == "x-api-key" for name in headers)
+
+    def read(self, response: Response, read: Callable[[Response], ResultT]) -> ResultT:
+        """Read a response. An error that quotes it does not have the API key.
 
         Args:
             response: the response.
+            read: returns what it says, or raises a `TruebitError`.
+
+        Raises:
+            TruebitError: what ``read`` raised, or a `DecodeError`.
         """
+        try:
+            return read(response)
+        except TruebitError as error:
+            # An error quotes the response, and shortens it, which could leave a part of the key that is not found any
+            # more. So the response is redacted first and then read again, outside this block: the first error would
+            # become the context of the second.
+            redacted = self._redacted(response)
+            if redacted is response:
+                raise
+            execution_id, kind = error.execution_id, error.kind
+        read(redacted)  # this raises the same error, with excerpts that do not have the key
+        detail = "it repeats the API key, and cannot be read unless the key is removed"
+        raise DecodeError(execution_id, response.status, detail, "", kind=kind)
+
+    def _redacted(self, response: Response) -> Response:
         return response if self._redactor is None else self._redactor.redact_response(response)
 
     async def close(self) -> None:
@@ -150,25 +180,40 @@ class Transport:
             return self._injected
         if on_new_connection:
             if self._unpooled is None:
-                self._unpooled = self._open(_Connector(limit=self._max_connections, force_close=True))
+                connector = CheckedConnector(limit=self._max_connections, force_close=True)
+                self._unpooled = self._open(connector, [tell_when_connected()])
             return self._unpooled
         if self._pooled is None:
-            self._pooled = self._open(_Connector(limit=self._max_connections))
+            self._pooled = self._open(CheckedConnector(limit=self._max_connections))
         return self._pooled
 
-    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def _open(
+        self, connector: aiohttp.TCPConnector, trace_configs: list[aiohttp.TraceConfig] | None = None
+    ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
+            trace_configs=trace_configs,
             headers=self._headers,
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
-            response_class=_Response,
+            response_class=CheckedResponse,
         )
 
-    def _request(self, http: aiohttp.ClientSession, request: Request) -> Awaitable[aiohttp.ClientResponse]:
+    def _request(
+        self, http: aiohttp.ClientSession, request: Request, on_sent: Callable[[], None] | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if http is not self._injected:  # it was opened with the options below
-            return http.request(request.method, url, data=request.body, headers=request.headers, allow_redirects=False)
+            return http.request(
+                request.method,
+                url,
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=False,
+                trace_request_ctx=on_sent,
+            )
+        if on_sent is not None:
+            on_sent()
         return http.request(
             request.method,
             url,
@@ -194,7 +239,7 @@ class Transport:
             return Response(response.status, response.headers, body)
         detail = f"the body is larger than {limit} bytes"
         beginning = Response(response.status, {}, bytes(body[:_SEARCHED_BYTES]))
-        shown = excerpt(beginning.body) if self.redacted(beginning) is beginning else ""
+        shown = excerpt(beginning.body) if self._redacted(beginning) is beginning else ""
         raise ResponseTooLargeError(request.execution_id, response.status, detail, shown, limit, kind=request.kind)
 
     def _failure(self, request: Request, error: Exception, timeout: float | None) -> TransportError:
@@ -205,8 +250,8 @@ class Transport:
             error: the other one. It becomes the cause, unless it is long or mentions the key.
             timeout: the limit that passed, in seconds; None if none did.
         """
-        was_stale = isinstance(error, _ConnectionLostError) and error.was_stale
-        cause = error.__cause__ if isinstance(error, _ConnectionLostError) else error
+        was_stale = isinstance(error, ConnectionLostError) and error.was_stale
+        cause = error.__cause__ if isinstance(error, ConnectionLostError) else error
         texts = [_all_text(link) for link in with_causes(error)]
         is_kept = sum(map(len, texts)) <= _MAX_TEXT
         detail = _describe(cause or error)
@@ -223,106 +268,6 @@ class Transport:
             failure = RequestTimeoutError(request.execution_id, detail, timeout, kind=request.kind)
         failure.__cause__ = cause if is_kept else None
         return failure
-
-
-class _ConnectionLostError(aiohttp.ClientError):
-    """A connection broke before its response.
-
-    `aiohttp.ClientSession` sends a GET once more after a `ClientOSError` and a `ServerDisconnectedError`, and after no
-    other `ClientError`. The scheduler repeats it instead, within the caps of the session.
-    """
-
-    def __init__(self, *, was_stale: bool) -> None:
-        super().__init__()
-        self.was_stale = was_stale
-
-
-class _Response(aiohttp.ClientResponse):
-    """A response that says whether its connection broke before it, and whether that had answered a request before."""
-
-    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
-        try:
-            await super().start(connection)
-        except aiohttp.ClientResponseError as error:  # what arrived is not HTTP
-            if id(protocol) in _used:  # the first half of it may have arrived before the request
-                raise _ConnectionLostError(was_stale=True) from error
-            raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
-                # The response began: the message is what there is of it, which may be long.
-                raise _ConnectionLostError(was_stale=False) from aiohttp.ServerDisconnectedError("within the headers")
-            raise _ConnectionLostError(was_stale=id(protocol) in _used) from error
-        if protocol is not None and id(protocol) not in _used:
-            _note_use(protocol)
-        return self
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Hands out a connection only if no bytes wait on it.
-
-    It cannot tell for a new TLS connection, which gets bytes after its handshake, nor where there is no `select.poll`.
-    `ClientSession` calls the documented `connect` for each request, and writes the request right after it, before the
-    loop can read again.
-    """
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[aiohttp.tracing.Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # not ours to name
-    ) -> aiohttp.connector.Connection:
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            use = _used.get(id(protocol))
-            if use is not None:
-                has_input = use.poll is not None and bool(use.poll.poll(0))
-            else:
-                # TLS sends more after its handshake, so only a plain connection must be silent.
-                has_input = protocol is not None and not req.is_ssl() and _has_input(protocol)
-            if protocol is None or not (has_input or protocol.should_close):
-                return connection
-            connection.close()
-            if use is None:
-                msg = "the server sent bytes before the request"
-                raise aiohttp.ClientConnectionError(msg)
-
-
-@attrs.define
-class _Use:
-    """A connection that has answered a request.
-
-    Attributes:
-        protocol: the object that aiohttp keeps for as long as the connection is open.
-        poll: says whether bytes, or the end of them, have arrived that the loop has not read yet. aiohttp looks only at
-            what the loop has read. None on Windows, where the loop has always read already.
-    """
-
-    protocol: weakref.ref[aiohttp.client_proto.ResponseHandler]
-    poll: select.poll | None
-
-
-# By the identity of the protocol. A WeakKeyDictionary would take 2 % of the CPU of a request.
-_used: dict[int, _Use] = {}
-
-
-def _note_use(protocol: aiohttp.client_proto.ResponseHandler) -> None:
-    key = id(protocol)
-    _used[key] = _Use(weakref.ref(protocol, lambda _: _used.pop(key, None)), _make_poll(protocol))
-
-
-def _has_input(protocol: aiohttp.client_proto.ResponseHandler) -> bool:
-    poll = _make_poll(protocol)
-    return poll is not None and bool(poll.poll(0))
-
-
-def _make_poll(protocol: aiohttp.client_proto.ResponseHandler) -> select.poll | None:
-    if not hasattr(select, "poll") or protocol.transport is None:
-        return None
-    poll = select.poll()
-    poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return poll
 
 
 class _Secret(str):

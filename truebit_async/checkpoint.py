@@ -10,25 +10,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, cast
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 import attrs
-import cattrs
 
+from truebit_async._checkpoint_errors import CheckpointError, NoFinalStateError, RecordedError
+from truebit_async._checkpoint_lines import (
+    Record,
+    execution_class_of,
+    not_an_outcome,
+    outcome_as_json,
+    read_line,
+)
 from truebit_async._locked_file import open_locked
-from truebit_async._protocol.converter import make_converter
 from truebit_async._torn_line import end_of_last_line, may_be_torn, unterminated_line
-from truebit_async.errors import CheckpointError, TruebitError
-from truebit_async.models.common import AnyExecution, ExecutionT_co, Outcome, OutputT_co
-from truebit_async.models.functions import FUNCTION, ClearTextSolution, Execution, VerificationStatus
+from truebit_async.models import AnyExecution, ApiExecution, Execution, Outcome
 
 __all__ = [
     "Checkpoint",
+    "CheckpointError",
     "FinalState",
     "NoFinalStateError",
     "Record",
@@ -38,84 +42,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class RecordedError:
-    """What a line keeps of an error.
-
-    Attributes:
-        type: the name of its class.
-        message: its text.
-    """
-
-    type: str
-    message: str
-
-
-@attrs.define(slots=False, repr=False)
-class NoFinalStateError(TruebitError):
-    """The checkpoint holds no final state for the execution: the wait that it records ended with an error.
-
-    Attributes:
-        error: what the line keeps of that error.
-    """
-
-    error: RecordedError
-
-    def __str__(self) -> str:
-        recorded = f"{self.error.type} ({self.error.message!r})"
-        return f"{self._subject}: the checkpoint holds no final state: {recorded}. Resume it to wait again."
-
-
-@attrs.frozen
-class Record(Generic[ExecutionT_co]):
-    """An outcome as it is read back from a line.
-
-    Attributes:
-        execution_id: the ID that was waited for.
-        execution: the final state; None if there was no final state.
-        error: why there was none.
-        polls: how many polls were answered or failed.
-        elapsed: seconds the wait took, to the millisecond.
-        kind: the kind of task, such as ``"function"``.
-
-    Raises:
-        ValueError: it was given both an execution and an error, or neither.
-    """
-
-    execution_id: str
-    execution: ExecutionT_co | None
-    error: RecordedError | None
-    polls: int
-    elapsed: float
-    kind: str = FUNCTION
-
-    def __attrs_post_init__(self) -> None:
-        if (self.execution is None) == (self.error is None):
-            msg = f"the record of execution {self.execution_id!r} needs either an execution or an error"
-            raise ValueError(msg)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it holds a final state, so that nobody needs to ask again."""
-        return self.execution is not None
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it holds a final state and the execution succeeded."""
-        return self.execution is not None and self.execution.succeeded
-
-    @property
-    def output(self: Record[AnyExecution[OutputT_co]]) -> OutputT_co:
-        """The verified output.
-
-        Raises:
-            NoFinalStateError: the record holds no final state.
-            TruebitError: the error that the execution raises when it has no verified output.
-        """
-        if self.execution is not None:
-            return self.execution.output
-        error = cast("RecordedError", self.error)  # __attrs_post_init__ has checked that one of the two is there
-        raise NoFinalStateError(self.execution_id, error, kind=self.kind)
+ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
 
 
 @attrs.frozen
@@ -134,27 +61,13 @@ class FinalState:
 _final_state = functools.cache(FinalState)  # there are few, and a file may have millions of lines
 
 
-def outcome_as_json(outcome: Outcome[Execution]) -> str:
-    """Return the line for an outcome, without its line break. Every field is always there.
-
-    Args:
-        outcome: the outcome.
-    """
-    reply: dict[str, Any] = {} if outcome.execution is None else make_converter().unstructure(outcome.execution)
-    error = outcome.error
-    line = {
-        "executionId": outcome.execution_id,
-        "kind": outcome.kind,
-        "verificationStatus": reply.get("verificationStatus"),
-        "clearTextSolution": reply.get("clearTextSolution"),
-        "polls": outcome.polls,
-        "elapsed": round(outcome.elapsed, 3),
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
-    }
-    return json.dumps(line)
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> Iterator[Record[Execution]]:
+@overload
+def read_checkpoint(
+    path: str | os.PathLike[str], kind: Literal["function"] = "function"
+) -> Iterator[Record[Execution]]: ...
+@overload
+def read_checkpoint(path: str | os.PathLike[str], kind: Literal["api"]) -> Iterator[Record[ApiExecution]]: ...
+def read_checkpoint(path: str | os.PathLike[str], kind: str = "function") -> Iterator[Record[Any]]:
     """Read outcomes back, in the order in which they were written. An ID may have several; the last one counts.
 
     A torn last line is left out; the file is not changed. It may be read while it is being written: what is there when
@@ -162,16 +75,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Iterator[Record[Execution]]
 
     Args:
         path: the file.
+        kind: the kind of task that it holds, ``"function"`` or ``"api"``.
 
     Raises:
         CheckpointError: the file cannot be read, is not a checkpoint, or holds another kind of task.
+        ValueError: there is no such kind of task.
     """
-    with _os_errors_explained(os.fspath(path)), Path(path).open("rb", buffering=0) as file:
-        yield from _records(file, os.fspath(path))
+    execution_class = execution_class_of(kind)
+    return _read(os.fspath(path), execution_class)
 
 
-class Checkpoint:
-    """A file to which the outcomes of a batch of function tasks are appended.
+def _read(path: str, execution_class: type[ExecutionT]) -> Iterator[Record[ExecutionT]]:
+    with _os_errors_explained(path), Path(path).open("rb", buffering=0) as file:
+        yield from _records(file, path, execution_class)
+
+
+class Checkpoint(Generic[ExecutionT]):
+    """A file to which the outcomes of a batch are appended. It holds one kind of task.
 
     Use it as ``with Checkpoint(path) as checkpoint: ...``. What is written survives the death of the process at once.
     A new file can be read and written by its owner only (mode 0600).
@@ -188,6 +108,7 @@ class Checkpoint:
     Args:
         path: the file; it is made if it does not exist.
         resume: whether the file may hold outcomes already.
+        kind: the kind of task, ``"function"`` or ``"api"``.
 
     Attributes:
         final: the executions for which the file held a final state when it was opened, by ID.
@@ -196,10 +117,24 @@ class Checkpoint:
     Raises:
         CheckpointError: the file cannot be written, has another writer, is not a checkpoint, or holds outcomes although
             ``resume`` is False.
+        ValueError: there is no such kind of task.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, resume: bool = False) -> None:
+    @overload
+    def __init__(
+        self: Checkpoint[Execution],
+        path: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        kind: Literal["function"] = "function",
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Checkpoint[ApiExecution], path: str | os.PathLike[str], *, resume: bool = False, kind: Literal["api"]
+    ) -> None: ...
+    def __init__(self, path: str | os.PathLike[str], *, resume: bool = False, kind: str = "function") -> None:
         self._path = os.fspath(path)
+        self._execution_class: type[AnyExecution[object]] = execution_class_of(kind)
         self._torn_at: int | None = None  # where a line begins that may not be whole
         self.final: Mapping[str, FinalState] = {}
         self.mended: str | None = None
@@ -216,7 +151,7 @@ class Checkpoint:
     ) -> None:
         self.close()
 
-    def write(self, outcome: Outcome[Execution]) -> None:
+    def write(self, outcome: Outcome[ExecutionT]) -> None:
         """Append an outcome as a whole. If that fails, the file stays as it was, and writing may be tried again.
 
         Args:
@@ -231,8 +166,8 @@ class Checkpoint:
         if not isinstance(outcome, Outcome):
             msg = f"write() takes an Outcome, not {type(outcome).__name__}; pass what wait_for_verifications() yields"
             raise TypeError(msg)
-        if outcome.kind != FUNCTION:
-            detail = f"it holds executions of kind {FUNCTION!r}, not {outcome.kind!r}; name another file for those"
+        if outcome.kind != (kind := self._execution_class.kind):
+            detail = f"it holds executions of kind {kind!r}, not {outcome.kind!r}; name another file for those"
             raise CheckpointError(outcome.execution_id, self._path, detail, kind=outcome.kind)
         self._append(outcome_as_json(outcome).encode() + b"\n")
 
@@ -279,8 +214,8 @@ class Checkpoint:
         if size and not resume:
             raise CheckpointError(None, self._path, "it exists and is not empty; resume it, or name another file")
         self.final = {
-            record.execution_id: _final_state(record.execution.verification_status.value, record.succeeded)
-            for record in _records(self._file, self._path)
+            record.execution_id: _final_state(record.execution.status.value, record.succeeded)
+            for record in _records(self._file, self._path, self._execution_class)
             if record.execution is not None
         }
         end = end_of_last_line(self._file)
@@ -301,64 +236,22 @@ class Checkpoint:
         self.mended = f"the last line was torn, and its {size - end} bytes were removed"
 
 
-@attrs.frozen
-class _Line:
-    """The fields of a line."""
-
-    execution_id: str
-    kind: str
-    verification_status: VerificationStatus | None
-    clear_text_solution: ClearTextSolution | None
-    polls: int
-    elapsed: float
-    error: RecordedError | None
-
-
-_FIELDS = {"executionId", "kind", "verificationStatus", "clearTextSolution", "polls", "elapsed", "error"}
-
-
-def _records(file: io.FileIO, path: str) -> Iterator[Record[Execution]]:
+def _records(file: io.FileIO, path: str, execution_class: type[ExecutionT]) -> Iterator[Record[ExecutionT]]:
     """Yield the record of every line that is whole."""
     end = unread = end_of_last_line(file)
     file.seek(0)
     number = 1
     with open(file.fileno(), "rb", closefd=False) as lines:
         while unread > 0 and (line := lines.readline()):
-            yield _record(line, number, path)
+            yield read_line(line, number, path, execution_class)
             unread -= len(line)
             number += 1
     file.seek(end)
     if not may_be_torn(file, end):
-        raise _no_outcome(number, path)
+        raise not_an_outcome(number, path)
     last_line = unterminated_line(file, end)
     if last_line is not None:
-        yield _record(last_line, number, path)
-
-
-def _record(line: bytes, number: int, path: str) -> Record[Execution]:
-    """Return the record of a line.
-
-    Raises:
-        CheckpointError: it is not an outcome, or one of another kind of task.
-    """
-    try:
-        fields = json.loads(line)
-        kind = fields["kind"]
-        if kind == FUNCTION and fields.keys() == _FIELDS:
-            parsed = make_converter().structure(fields, _Line)
-            status, execution_id = parsed.verification_status, parsed.execution_id
-            execution = None if status is None else Execution(execution_id, status, parsed.clear_text_solution)
-            return Record(execution_id, execution, parsed.error, parsed.polls, parsed.elapsed)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, cattrs.BaseValidationError):
-        kind = None
-    if isinstance(kind, str) and kind != FUNCTION:
-        detail = f"line {number} is about an execution of kind {kind!r}, not {FUNCTION!r}; name another file"
-        raise CheckpointError(None, path, detail)
-    raise _no_outcome(number, path)
-
-
-def _no_outcome(number: int, path: str) -> CheckpointError:
-    return CheckpointError(None, path, f"line {number} is not an outcome; does the file belong to something else?")
+        yield read_line(last_line, number, path, execution_class)
 
 
 @contextlib.contextmanager

@@ -13,22 +13,25 @@
     │  └─ ServerError                         5xx
     ├─ UnexpectedResponseError                the response is not one the API documents
     │  ├─ DecodeError                         not JSON, or not the documented shape
-    │  ├─ UnknownStatusError                  verificationStatus is missing or not documented
+    │  ├─ UnknownStatusError                  the status is missing or not documented
     │  ├─ ExecutionIdMismatchError            the reply does not name the execution asked for
     │  ├─ ResponseTooLargeError               the body exceeded max_response_bytes
     │  └─ RedirectError                       redirects are never followed
     ├─ TransportError                         no response: DNS, connect, TLS, reset, cut-off body
-    │  └─ RequestTimeoutError (TimeoutError)  one exchange ran past request_timeout
+    │  ├─ RequestTimeoutError (TimeoutError)  one exchange ran past request_timeout
+    │  └─ SubmissionUncertainError            nobody knows whether a submission has arrived
     ├─ VerificationTimeoutError (TimeoutError)  the deadline of the whole wait passed
     ├─ VerificationFailedError                there is no verified success
-    │  ├─ StillRunningError                   verificationStatus Running
+    │  ├─ StillRunningError                   the status is Running
     │  ├─ IndeterminateError                  verificationStatus Indeterminate
-    │  └─ ExecutionFailedError                verificationStatus Error, or executionStatus failed
+    │  └─ ExecutionFailedError                the status is Error, or a Success with a failed run
+    ├─ MissingApiKeyError                     a submission needs an API key; no request was sent
     ├─ SessionClosedError                     the session was closed
-    └─ CheckpointError, NoFinalStateError    a checkpoint cannot be used, or holds no final state
+    └─ CheckpointError, NoFinalStateError     of `truebit_async.checkpoint`
 
-Every error has an ``execution_id`` and a ``kind``. Its text is one line: what happened, to which execution, what to do.
-Text from a server is quoted with escapes, so it cannot control a terminal. All errors pickle and copy.
+Every error has an ``execution_id``, a ``kind`` and ``may_have_run``. Its text is one line: what happened, to which
+execution, what to do. Text from a server is quoted with escapes, so it cannot control a terminal. All errors pickle and
+copy.
 """
 
 from __future__ import annotations
@@ -41,19 +44,19 @@ from truebit_async._text import one_line, shortened
 from truebit_async._version import __version__
 
 if TYPE_CHECKING:
-    from truebit_async.models import Execution
+    from truebit_async.models import AnyExecution
 
 __all__ = [
     "ApiError",
     "AuthenticationError",
     "BadRequestError",
-    "CheckpointError",
     "DecodeError",
     "ExecutionFailedError",
     "ExecutionIdMismatchError",
     "ExecutionNotFoundError",
     "IndeterminateError",
     "InvalidExecutionIdError",
+    "MissingApiKeyError",
     "PaymentRequiredError",
     "RateLimitedError",
     "RedirectError",
@@ -62,6 +65,7 @@ __all__ = [
     "ServerError",
     "SessionClosedError",
     "StillRunningError",
+    "SubmissionUncertainError",
     "TransportError",
     "TruebitError",
     "UnexpectedResponseError",
@@ -80,10 +84,12 @@ class TruebitError(Exception):
     Attributes:
         execution_id: the execution it is about; None when it is about none.
         kind: the kind of task of that execution, such as ``"function"``; None when it is about none, or not known.
+        may_have_run: whether it ended a submission whose task may run, and be billed, all the same.
     """
 
     execution_id: str | None
     kind: str | None = attrs.field(default=None, kw_only=True)
+    may_have_run: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def is_transient(self) -> bool:
@@ -92,7 +98,7 @@ class TruebitError(Exception):
 
     @property
     def _subject(self) -> str:
-        return f"execution {self.execution_id!r}"
+        return "submission of a task" if self.execution_id is None else f"execution {self.execution_id!r}"
 
     def __str__(self) -> str:
         return f"{self._subject}: something went wrong"
@@ -143,8 +149,8 @@ class ApiError(TruebitError):
 
     @property
     def is_transient(self) -> bool:
-        """True for 408, 429 and every 5xx."""
-        return self.status in (408, 429) or self.status >= 500
+        """True for 408, 429 and every 5xx, unless the task of a submission may have run."""
+        return (self.status in (408, 429) or self.status >= 500) and not self.may_have_run
 
     @property
     def requested_pause(self) -> float:
@@ -221,13 +227,13 @@ class DecodeError(UnexpectedResponseError):
 
 @attrs.define(slots=False, repr=False)
 class UnknownStatusError(UnexpectedResponseError):
-    """``verificationStatus`` is missing, or is not one the API documents.
+    """The status is missing, or is not one the API documents.
 
     Attributes:
-        verification_status: what was there, at most 1,024 characters; None when nothing was.
+        received_status: what was there, at most 1,024 characters; None when nothing was.
     """
 
-    verification_status: str | None
+    received_status: str | None
     hint = "A newer API may know it: update truebit_async, or set PollPolicy(unknown_status='keep_waiting')."
 
 
@@ -281,8 +287,8 @@ class TransportError(TruebitError):
 
     @property
     def is_transient(self) -> bool:
-        """True, since the network may recover."""
-        return True
+        """True, since the network may recover, unless the task of a submission may have run."""
+        return not self.may_have_run
 
     def __str__(self) -> str:
         return f"{self._subject}: no response: {one_line(self.detail)}. Check the base URL and the network."
@@ -305,6 +311,14 @@ class RequestTimeoutError(TransportError, TimeoutError):
         )
 
 
+class SubmissionUncertainError(TransportError):
+    """A submission was sent, and no response came. It may have arrived, so it is not repeated."""
+
+    def __str__(self) -> str:
+        said = f"it was sent, and no response came: {one_line(self.detail)}"
+        return f"{self._subject}: {said}. It may run, and be billed; submit it again only if it may run twice."
+
+
 @attrs.define(slots=False, repr=False)
 class VerificationTimeoutError(TruebitError, TimeoutError):
     """The deadline of the whole wait passed without a final state. The execution may still finish: wait again.
@@ -318,14 +332,14 @@ class VerificationTimeoutError(TruebitError, TimeoutError):
     """
 
     deadline: float
-    last_execution: Execution | None
+    last_execution: AnyExecution[object] | None
     last_error: TruebitError | None
     polls: int
     elapsed: float
 
     def __str__(self) -> str:
         seen = self.last_execution
-        last = "its status was never seen" if seen is None else f"last seen {seen.verification_status.value}"
+        last = "its status was never seen" if seen is None else f"last seen {seen.status.value}"
         failed = f", last failure: {self.last_error}" if self.last_error is not None else ""
         return (
             f"{self._subject}: not verified within the deadline of {self.deadline:g} s "
@@ -339,40 +353,42 @@ class VerificationFailedError(TruebitError):
 
     Attributes:
         execution: the state.
+        detail: what is wrong with it.
+        hint: what to do about it, as the text says.
     """
 
-    execution: Execution
+    execution: AnyExecution[object]
+    detail: str
+
+    hint: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        return f"{self._subject} {one_line(self.detail)}. {self.hint}"
 
 
 class StillRunningError(VerificationFailedError):
-    """verificationStatus is Running: there is no final state yet."""
+    """The status is Running: there is no final state yet."""
 
-    def __str__(self) -> str:
-        return f"{self._subject} is still running. Use wait_for_verification() to wait for its final state."
+    hint = "Use wait_for_verification() to wait for its final state."
 
 
 class IndeterminateError(VerificationFailedError):
     """verificationStatus is Indeterminate: the nodes reached no consensus."""
 
-    def __str__(self) -> str:
-        return (
-            f"{self._subject} is indeterminate: it took too long, the nodes disagreed, or too few "
-            "of them answered. Submit it again, with a larger limit or fewer required solutions."
-        )
+    hint = "Submit it again, with a larger limit or fewer required solutions."
 
 
 class ExecutionFailedError(VerificationFailedError):
-    """verificationStatus is Error, or the nodes agree that the run failed."""
+    """The status is Error, or a Success says that the run failed."""
+
+    hint = "Check the task and its input, then submit it again."
+
+
+class MissingApiKeyError(TruebitError):
+    """A submission needs an API key, and the session has none. No request was sent."""
 
     def __str__(self) -> str:
-        solution = self.execution.clear_text_solution
-        if not self.execution.is_verified:
-            what = "ended with an error"
-        elif solution is None:
-            what = "was verified, but the reply holds no solution"
-        else:
-            what = f"was verified, and the nodes agree that it failed (output {shortened(solution.output)})"
-        return f"{self._subject} {what}. Check the task and its input, then submit it again."
+        return f"{self._subject}: it needs an API key. Pass api_key=... to the session, or set TRUEBIT_API_KEY."
 
 
 @attrs.define(slots=False, repr=False)
@@ -382,19 +398,3 @@ class SessionClosedError(TruebitError):
     def __str__(self) -> str:
         subject = "" if self.execution_id is None else f"{self._subject}: "
         return f"{subject}the session is closed. Open a new TruebitSession, and close it only after its waits."
-
-
-@attrs.define(slots=False, repr=False)
-class CheckpointError(TruebitError):
-    """A checkpoint file cannot be used: see `truebit_async.checkpoint`.
-
-    Attributes:
-        path: the file.
-        detail: what is wrong with it, and what to do.
-    """
-
-    path: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"checkpoint {one_line(self.path)}: {one_line(self.detail)}"

@@ -1,11 +1,11 @@
 """What happens inside a session, as it happens: for listeners, logs, progress displays and traces.
 
-A wait has one `Started`, and then one `Finished` or one `Left`. A request has one `Requested`, and then one `Polled` or
-one `Dropped`.
+A wait has one `Started`, and then one `Finished` or one `Left`. A status request has one `Requested`, and then one
+`Polled` or one `Dropped`. A submission has one `Submitted`, if it succeeds.
 
 A listener is any function that takes one event. It is called from the event loop, so it must be quick. What it raises
-is logged, and the session goes on. The logger ``truebit_async`` gets the same events: pauses at INFO, the rest at
-DEBUG.
+is logged, and the session goes on. The logger ``truebit_async`` gets the same events: pauses and submissions at INFO,
+the rest at DEBUG.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import attrs
 
 from truebit_async._text import one_line
 from truebit_async.errors import TruebitError
-from truebit_async.models import Execution, Outcome
+from truebit_async.models import AnyExecution, Outcome
 
 __all__ = [
     "BackedOff",
@@ -33,6 +33,7 @@ __all__ = [
     "Polled",
     "Requested",
     "Started",
+    "Submitted",
 ]
 
 _logger = logging.getLogger("truebit_async")
@@ -80,6 +81,22 @@ class Requested(PollEvent):
 
 
 @attrs.frozen
+class Submitted(PollEvent):
+    """A task was submitted, and has an execution ID. Its request has no other event.
+
+    Attributes:
+        seconds: how many seconds that took.
+    """
+
+    seconds: float
+
+    log_level = logging.INFO
+
+    def __str__(self) -> str:
+        return f"execution {self.execution_id!r}: submitted ({self.kind} task, took {self.seconds:.3f} s)"
+
+
+@attrs.frozen
 class Polled(PollEvent):
     """A request has ended with a result. A request that several waits share has one such event.
 
@@ -90,11 +107,13 @@ class Polled(PollEvent):
     """
 
     seconds: float
-    execution: Execution | None
+    execution: AnyExecution[object] | None
     error: TruebitError | None
 
     def __str__(self) -> str:
-        what = self.error if self.execution is None else f"execution {self.execution_id!r}: {_status(self.execution)}"
+        what = (
+            self.error if self.execution is None else f"execution {self.execution_id!r}: {self.execution.status.value}"
+        )
         return f"{what} (request took {self.seconds:.3f} s)"
 
 
@@ -159,7 +178,7 @@ class Finished(PollEvent):
         wait_number: the number of the wait.
     """
 
-    outcome: Outcome[Execution]
+    outcome: Outcome[AnyExecution[object]]
     wait_number: int
 
     def __str__(self) -> str:
@@ -167,7 +186,7 @@ class Finished(PollEvent):
         if outcome.execution is None:
             what = f"no final state: {outcome.error}"
         else:
-            what = f"execution {self.execution_id!r}: {_status(outcome.execution)}"
+            what = f"execution {self.execution_id!r}: {outcome.execution.status.value}"
         return f"{what} (finished after {outcome.elapsed:.3f} s, polls: {outcome.polls})"
 
 
@@ -255,7 +274,3 @@ def _call(listener: Listener, event: PollEvent) -> None:
     except (Exception, asyncio.CancelledError):  # CancelledError too: nobody can cancel a function
         with contextlib.suppress(Exception, asyncio.CancelledError):  # a filter of the log may be what raised
             _logger.exception("a listener of a session raised; the session goes on")
-
-
-def _status(execution: Execution) -> str:
-    return execution.verification_status.value

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from truebit_async._version import __version__
 from truebit_async.errors import TruebitError
 from truebit_async.events import BackedOff, Dropped, Finished, Left, Paused, Polled, PollEvent, Requested, Started
-from truebit_async.models import Execution
+from truebit_async.models import AnyExecution
 
 try:
     from opentelemetry import context, metrics, trace
@@ -137,12 +137,13 @@ class OpenTelemetryListener:
         span.end()
 
 
-def _attributes_of(kind: str, execution: Execution | None, error: TruebitError | None) -> dict[str, str]:
-    attributes = {"truebit.task.kind": kind}
+def _attributes_of(
+    kind: str, execution: AnyExecution[object] | None, error: TruebitError | None
+) -> dict[str, str | bool]:
+    attributes: dict[str, str | bool] = {"truebit.task.kind": kind}
     if execution is None:
         return {**attributes, "error.type": type(error).__name__}
-    attributes["truebit.verification.status"] = execution.verification_status.value
-    solution = execution.clear_text_solution
-    if solution is not None and solution.execution_status is not None:
-        attributes["truebit.execution.status"] = solution.execution_status.value
+    attributes["truebit.execution.status"] = execution.status.value
+    if not execution.is_running:
+        attributes["truebit.execution.succeeded"] = execution.succeeded
     return attributes

@@ -11,12 +11,13 @@ from typing import Never, Self
 import aiohttp
 
 from truebit_async._arguments import check_count, check_positive
+from truebit_async._protocol.apis import APIS
 from truebit_async._protocol.functions import FUNCTIONS
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.poller import Poller
 from truebit_async._transport import Transport
 from truebit_async.events import Emitter, Listener, PollEvent
-from truebit_async.models import Execution, Outcome
+from truebit_async.models import ApiExecution, ApiTask, Execution, FunctionTask, Outcome
 from truebit_async.policy import PollPolicy
 from truebit_async.tasks import Tasks, check_policy
 
@@ -47,6 +48,7 @@ class TruebitSession:
 
     Attributes:
         functions: the function tasks. The session's own methods are short forms of its methods.
+        apis: the API tasks. Waits for both kinds share the caps of the session.
 
     Raises:
         TypeError: an argument has the wrong type; the message names it.
@@ -81,7 +83,8 @@ class TruebitSession:
             max_response_bytes=max_response_bytes,
         )
         self._poller = Poller(Pacer(max_concurrency, max_rate), Emitter(_check_listeners(listeners)))
-        self.functions: Tasks[Execution] = Tasks(FUNCTIONS, self._transport, self._poller, policy)
+        self.functions: Tasks[FunctionTask, Execution] = Tasks(FUNCTIONS, self._transport, self._poller, policy)
+        self.apis: Tasks[ApiTask, ApiExecution] = Tasks(APIS, self._transport, self._poller, policy)
 
     async def __aenter__(self) -> Self:
         self._poller.check_open()

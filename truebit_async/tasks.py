@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from types import EllipsisType
 from typing import Generic, TypeVar
 
@@ -18,18 +19,22 @@ from truebit_async._scheduler.batch import wait_for_all
 from truebit_async._scheduler.poller import Poller
 from truebit_async._scheduler.source import Source
 from truebit_async._scheduler.watch import watch
+from truebit_async._submission import Submission, note_execution
 from truebit_async._transport import Transport
-from truebit_async.errors import DecodeError, RequestTimeoutError, TruebitError
+from truebit_async.errors import RequestTimeoutError
 from truebit_async.events import PollEvent
 from truebit_async.models.common import AnyExecution, Outcome
 from truebit_async.policy import PollPolicy
 
 __all__ = ["Tasks"]
 
+TaskT = TypeVar("TaskT")
 ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
 
+MIN_NOT_FOUND_GRACE = 5.0  # seconds after a submission in which a 404 says "not there yet"
 
-class Tasks(Generic[ExecutionT]):
+
+class Tasks(Generic[TaskT, ExecutionT]):
     """The tasks of one kind, as ``session.functions``. A session makes it.
 
     Args:
@@ -39,7 +44,9 @@ class Tasks(Generic[ExecutionT]):
         policy: the budgets of every wait that does not bring its own.
     """
 
-    def __init__(self, rules: TaskRules[ExecutionT], transport: Transport, poller: Poller, policy: PollPolicy) -> None:
+    def __init__(
+        self, rules: TaskRules[TaskT, ExecutionT], transport: Transport, poller: Poller, policy: PollPolicy
+    ) -> None:
         self._rules = rules
         self._transport = transport
         self._poller = poller
@@ -48,6 +55,79 @@ class Tasks(Generic[ExecutionT]):
 
     def __repr__(self) -> str:
         return f"<Tasks of kind {self._rules.name!r}>"
+
+    async def submit(self, task: TaskT) -> str:
+        """Submit a task, and return the ID of its execution. It is never submitted twice.
+
+        The request is repeated, as the session's policy says, only if it cannot have arrived (no connection was made)
+        or was refused for now (429). Every other failure ends the submission. Its ``may_have_run`` says whether the
+        task may run, and be billed, all the same. Cancelling the call after the request was sent leaves a note on the
+        `asyncio.CancelledError`.
+
+        Args:
+            task: the task.
+
+        Returns:
+            The ``executionId``.
+
+        Raises:
+            SubmissionUncertainError: the request was sent, and no response came.
+            MissingApiKeyError: the session has no API key; no request was sent.
+            ApiError: the dispatcher answered with an error, such as `PaymentRequiredError`.
+            UnexpectedResponseError: the response is not one that the API documents. The task may run.
+            TransportError: no connection was made, ``max_consecutive_errors`` times in a row or until the deadline.
+            SessionClosedError: the session is, or was meanwhile, closed.
+            TypeError: ``task`` has the wrong type.
+            Exception: whatever the wait strategy of the policy raised.
+        """
+        return await self._submission(task).run(self._policy)
+
+    async def run(
+        self,
+        task: TaskT,
+        *,
+        on_submitted: Callable[[str], object] | None = None,
+        policy: PollPolicy | None = None,
+        deadline: float | EllipsisType | None = ...,
+    ) -> ExecutionT:
+        """Submit a task, and wait for the final state of its execution.
+
+        A 404 within 5 seconds of the submission counts as "not there yet". If the call ends with an exception after the
+        submission, the exception has a note with the execution ID, or names it.
+
+        Args:
+            task: the task.
+            on_submitted: a function or a coroutine function that gets the execution ID. It ends before the first poll.
+            policy: the budgets of the submission and of the wait; None takes the session's.
+            deadline: seconds for both together, in place of the policy's; None waits for ever.
+
+        Returns:
+            The execution in its final state, as `wait_for_verification` does.
+
+        Raises:
+            TruebitError: see `submit` and `wait_for_verification`.
+            TypeError: ``task``, ``policy`` or ``deadline`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN.
+            Exception: whatever ``on_submitted`` or the wait strategy of the policy raised.
+        """
+        budgets = self._budgets(policy, deadline)
+        submission = self._submission(task)
+        clock = self._poller.bind().time
+        started = clock()
+        execution_id = await submission.run(budgets)
+        grace = clock() - started + max(budgets.not_found_grace, MIN_NOT_FOUND_GRACE)
+        try:
+            if on_submitted is not None:
+                result = on_submitted(execution_id)
+                if inspect.isawaitable(result):
+                    await result
+            outcome: Outcome[ExecutionT] = await self._poller.wait(
+                self._source, execution_id, attrs.evolve(budgets, not_found_grace=grace), started
+            )
+        except BaseException as error:
+            note_execution(error, execution_id, self._rules.name)
+            raise
+        return outcome.unwrap()
 
     async def get_execution_status(self, execution_id: str) -> ExecutionT:
         """Ask once for the state of an execution. A transient failure is tried again as the session's policy says.
@@ -184,19 +264,13 @@ class Tasks(Generic[ExecutionT]):
 
     def _read(self, execution_id: str, response: Response) -> ExecutionT:
         now = time.time()
-        try:
-            return self._rules.read_status(execution_id, response, now)
-        except TruebitError:
-            # An error quotes the response, and shortens it, which could leave a part of the key that is not found any
-            # more. So the response is redacted first and then read again, outside this block: the first error would
-            # become the context of the second.
-            redacted = self._transport.redacted(response)
-            if redacted is response:
-                raise
-        # This raises the same error, with excerpts that do not have the key.
-        self._rules.read_status(execution_id, redacted, now)
-        detail = "it repeats the API key, and cannot be read unless the key is removed"
-        raise DecodeError(execution_id, response.status, detail, "", kind=self._rules.name)
+        return self._transport.read(response, lambda response: self._rules.read_status(execution_id, response, now))
+
+    def _submission(self, task: TaskT) -> Submission:
+        if not isinstance(task, self._rules.task_class):
+            msg = f"task must be a {self._rules.task_class.__name__}, not {type(task).__name__}"
+            raise TypeError(msg)
+        return Submission(self._rules, task, self._transport, self._poller)
 
     def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
         policy = self._policy if policy is None else check_policy(policy)

@@ -373,6 +373,22 @@ def test_a_closed_pipe_ends_the_command_quietly(run: Run, server: Simulator, mon
     assert (ran.code, ran.err) == (1, "")
 
 
+def test_api_tasks(run: Run, server: Simulator, tmp_path: Path) -> None:
+    server.add("good", output={"a": 1}, kind="api")
+    server.add("failed", execution_status="failed", kind="api")
+    ran = run("status", "--kind", "api", "good")
+    assert (ran.code, json.loads(ran.out)["clearTextSolution"]["output"]) == (0, {"a": 1})
+    ran = run("wait", "--kind", "api", "good", "failed")
+    lines = {line["executionId"]: line for line in map(json.loads, ran.out.splitlines())}
+    assert (ran.code, lines["good"]["kind"], lines["failed"]["status"]) == (1, "api", "Success")
+    out = str(tmp_path / "results.jsonl")
+    assert run("wait", "--kind", "api", "good", "--out", out).code == 0
+    assert [record.output for record in read_checkpoint(out, "api")] == [{"a": 1}]
+    ran = run("wait", "good", "--out", out, "--resume")
+    assert (ran.code, "kind 'api', not 'function'" in ran.err) == (2, True)
+    assert run("status", "--kind", "other", "good").code == 2
+
+
 def test_results_go_to_a_file_and_a_second_run_continues_it(run: Run, server: Simulator, tmp_path: Path) -> None:
     add_every_outcome(server)
     out = tmp_path / "results.jsonl"

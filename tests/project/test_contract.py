@@ -222,7 +222,7 @@ def test_enums_are_those_of_the_models(schema: str, field: str, status: type[enu
     ],
 )
 def test_fields_are_those_of_the_models(schema: str, model: type, beside: set[str]) -> None:
-    fields = {converter._camel_case(field.name) for field in attrs.fields(model)}
+    fields = {converter.json_name(field.name) for field in attrs.fields(model)}
     assert SCHEMAS[schema]["properties"].keys() == fields | beside
 
 

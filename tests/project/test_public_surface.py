@@ -31,6 +31,7 @@ def test_everything_public_is_at_the_top() -> None:
         *errors.__all__,
         *events.__all__,
         *models.__all__,
+        "CheckpointError",
         "PollPolicy",
         "Tasks",
         "TruebitSession",
@@ -121,20 +122,25 @@ UNITS = {
     "max_pending": "how many IDs",
     "max_response_bytes": "in bytes",
     "max_rate": "requests per second",
+    "gas_limit": "how many steps",
     "per_second": "requests",
     "polls": "how many",
+    "required_solutions": "how many nodes",
+    "total_solutions": "how many nodes",
     "wait": "seconds",
 }
 """The unit of an amount; a float that is not in here is in seconds."""
 
-NO_AMOUNTS = {"log_level", "port", "status", "v", "wait_number"}
+NO_AMOUNTS = {"log_level", "port", "status", "v", "version", "wait_number"}
 """Integers that are names."""
 
 
 def test_every_time_size_and_rate_names_its_unit() -> None:
     for name, thing in PUBLIC.items():
         for parameter, annotation in parameters(thing).items():
-            if parameter in UNITS or re.search(r"\bfloat\b", annotation):
+            if name == "TransferredBytes":
+                assert "how many bytes" in documented(thing)[parameter]
+            elif parameter in UNITS or re.search(r"\bfloat\b", annotation):
                 assert UNITS.get(parameter, "seconds") in documented(thing)[parameter], f"{name}: {parameter}"
             elif re.search(r"\bint\b", annotation):
                 assert parameter in NO_AMOUNTS, f"{name}: {parameter}"
@@ -209,7 +215,7 @@ def users_of(library: str) -> set[str]:
 
 
 def test_only_the_transport_and_the_session_import_aiohttp() -> None:
-    assert users_of("aiohttp") == {"_transport", "session"}
+    assert users_of("aiohttp") == {"_connections", "_transport", "session"}
 
 
 def test_the_protocol_the_models_and_the_policy_import_no_asyncio() -> None:

@@ -14,6 +14,7 @@ import aiohttp
 from tenacity import RetryCallState, wait_chain, wait_exponential, wait_fixed, wait_random
 
 from truebit_async import (
+    AnyExecution,
     ApiError,
     BackedOff,
     ClearTextSolution,
@@ -21,6 +22,7 @@ from truebit_async import (
     ExecutionFailedError,
     ExecutionStatus,
     Finished,
+    FunctionTask,
     Listener,
     Outcome,
     Paused,
@@ -49,14 +51,14 @@ def listen(event: PollEvent) -> None:
     assert_type(event.execution_id, str)
     assert_type(event.log_level, int)
     if isinstance(event, Polled):
-        assert_type(event.execution, Execution | None)
+        assert_type(event.execution, AnyExecution[object] | None)
         assert_type(event.error, TruebitError | None)
     elif isinstance(event, BackedOff):
         assert_type((event.seconds, event.polls), tuple[float, int])
     elif isinstance(event, Paused):
         assert_type(event.error, TruebitError)
     elif isinstance(event, Finished):
-        assert_type(event.outcome, Outcome[Execution])
+        assert_type(event.outcome, Outcome[AnyExecution[object]])
 
 
 async def arriving_ids() -> AsyncIterator[str]:
@@ -111,7 +113,7 @@ async def sessions(http: aiohttp.ClientSession) -> None:
         session.wait_for_verifications({"id": 1})
         async for event in session.watch("id", policy=None, deadline=None):
             assert_type(event, PollEvent)
-        assert_type(session.functions, Tasks[Execution])
+        assert_type(session.functions, Tasks[FunctionTask, Execution])
         assert_type(await session.functions.get_execution_status("id"), Execution)
         assert_type(await session.functions.wait_for_verification("id"), Execution)
         assert_type(session.functions.wait_for_verifications(["id"]), AsyncGenerator[Outcome[Execution], None])
@@ -150,7 +152,7 @@ def failures() -> None:
         raise NotImplementedError
     except VerificationTimeoutError as error:
         assert_type((error.deadline, error.polls, error.elapsed), tuple[float, int, float])
-        assert_type(error.last_execution, Execution | None)
+        assert_type(error.last_execution, AnyExecution[object] | None)
         assert_type(error.last_error, TruebitError | None)
     except RequestTimeoutError as error:
         assert_type(error.request_timeout, float)
@@ -159,7 +161,7 @@ def failures() -> None:
         assert_type((error.message, error.request_id), tuple[str | None, str | None])
         assert_type(error.retry_after, float | None)
     except ExecutionFailedError as error:
-        assert_type(error.execution, Execution)
+        assert_type(error.execution, AnyExecution[object])
     except TruebitError as error:
         assert_type(error.execution_id, str | None)
         assert_type(error.is_transient, bool)
@@ -168,7 +170,7 @@ def failures() -> None:
 
 def checkpoints(outcome: Outcome[Execution]) -> None:
     with Checkpoint(Path("results.jsonl"), resume=True) as checkpoint:
-        assert_type(checkpoint, Checkpoint)
+        assert_type(checkpoint, Checkpoint[Execution])
         assert_type(checkpoint.final, Mapping[str, FinalState])
         assert_type(checkpoint.mended, str | None)
         checkpoint.write(outcome)
@@ -270,12 +272,12 @@ def wrong_results(execution: Execution, outcome: Outcome[Execution]) -> None:
     Signature("28", "r", "s")  # type: ignore[arg-type]
 
 
-def wrong_checkpoints(checkpoint: Checkpoint, execution: Execution) -> None:
-    Checkpoint(1)  # type: ignore[arg-type]
-    Checkpoint("results.jsonl", True)  # type: ignore[call-arg]
+def wrong_checkpoints(checkpoint: Checkpoint[Execution], execution: Execution) -> None:
+    Checkpoint(1)  # type: ignore[call-overload]
+    Checkpoint("results.jsonl", True)  # type: ignore[call-overload]
     checkpoint.write(execution)  # type: ignore[arg-type]
     outcome_as_json(execution)  # type: ignore[arg-type]
-    read_checkpoint(None)  # type: ignore[arg-type]
+    read_checkpoint(None)  # type: ignore[call-overload]
 
 
 def wrong_simulators(simulator: Simulator) -> None:

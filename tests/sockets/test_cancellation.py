@@ -217,7 +217,7 @@ async def sweep(attempt: Attempt) -> int:
         for steps in range(MAX_STEPS):
             bench = Bench(simulator, TruebitSession(simulator.url, policy=FAST))
             was_cancelled = await attempt(bench, steps)
-            for execution_id in simulator._executions.keys() - {"good"}:
+            for _, execution_id in simulator._executions.keys() - {("function", "good")}:
                 simulator.script(execution_id, Reply.running())  # what still polls shall not come to an end
             gc.collect()
             for session in [bench.session, *bench.sessions]:

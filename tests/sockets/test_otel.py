@@ -84,8 +84,8 @@ async def test_a_wait_is_a_span_in_the_span_of_its_caller(
     assert attributes_of(span) == {
         "truebit.execution.id": "id",
         "truebit.task.kind": "function",
-        "truebit.verification.status": "Success",
-        "truebit.execution.status": "succeed",
+        "truebit.execution.status": "Success",
+        "truebit.execution.succeeded": True,
         "truebit.polls": 3,
     }
     assert span.status.status_code is StatusCode.UNSET
@@ -94,9 +94,9 @@ async def test_a_wait_is_a_span_in_the_span_of_its_caller(
     assert [poll.pop("truebit.poll.duration") > 0 for poll in polls] == [True] * 3  # type: ignore[operator]
     assert {poll.pop("truebit.task.kind") for poll in polls} == {"function"}
     assert polls == [
-        {"truebit.verification.status": "Running"},
+        {"truebit.execution.status": "Running"},
         {"error.type": "ServerError"},
-        {"truebit.verification.status": "Success", "truebit.execution.status": "succeed"},
+        {"truebit.execution.status": "Success", "truebit.execution.succeeded": True},
     ]
 
 
@@ -156,16 +156,16 @@ async def test_the_metrics_of_a_batch(simulator: Simulator, observed: TruebitSes
         async for _ in observed.wait_for_verifications(ids):
             pass
     kind_of_task = ("truebit.task.kind", "function")
-    success = ("truebit.verification.status", "Success")
-    good = frozenset({kind_of_task, success, ("truebit.execution.status", "succeed")})
-    failed = frozenset({kind_of_task, success, ("truebit.execution.status", "failed")})
-    unsettled = frozenset({kind_of_task, ("truebit.verification.status", "Indeterminate")})
+    success, did_not_succeed = ("truebit.execution.status", "Success"), ("truebit.execution.succeeded", False)
+    good = frozenset({kind_of_task, success, ("truebit.execution.succeeded", True)})
+    failed = frozenset({kind_of_task, success, did_not_succeed})
+    unsettled = frozenset({kind_of_task, ("truebit.execution.status", "Indeterminate"), did_not_succeed})
     missing, invalid, limited = (
         frozenset({kind_of_task, ("error.type", f"{kind}Error")})
         for kind in ("ExecutionNotFound", "InvalidExecutionId", "RateLimited")
     )
     assert telemetry.metrics() == {
-        ("truebit.polls", frozenset({kind_of_task, ("truebit.verification.status", "Running")})): 2,
+        ("truebit.polls", frozenset({kind_of_task, ("truebit.execution.status", "Running")})): 2,
         ("truebit.polls", limited): 1,
         **{("truebit.polls", end): 1 for end in (good, failed, unsettled, missing)},
         **{("truebit.outcomes", end): 1 for end in (good, failed, unsettled, missing, invalid)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -120,8 +121,8 @@ async def test_what_nobody_added_is_a_404(simulator: Simulator, http: aiohttp.Cl
     assert await ask(http, "id") == (404, {"message": "execution id was not found"})
 
 
-@pytest.mark.parametrize("path", ["/", PATH, PATH + "a/b", "/task/api/execution-status/id", "/other"])
-async def test_there_is_one_endpoint(simulator: Simulator, http: aiohttp.ClientSession, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", PATH, PATH + "a/b", "/task/api/execution-status/", "/other"])
+async def test_there_is_no_other_endpoint(simulator: Simulator, http: aiohttp.ClientSession, path: str) -> None:
     simulator.add("id")
     async with http.get(path) as response:
         assert (response.status, await response.json()) == (404, {"message": "no such endpoint"})
@@ -275,3 +276,94 @@ async def test_it_can_be_started_again() -> None:
     for _ in range(2):
         async with simulator, aiohttp.ClientSession(simulator.url) as http:
             assert (await ask(http, "id"))[0] == 200
+
+
+# Submissions
+
+
+SUBMIT = "/task/{}/execute-by-name"
+FUNCTION = {
+    "namespace": "ns",
+    "taskName": "task",
+    "input": "7",
+    "totalSolutions": 3,
+    "requiredSolutions": 2,
+    "taskRequesterTimestamp": 1_710_262_226,
+    "async": True,
+}
+API = {
+    "namespace": "ns",
+    "taskName": "task",
+    "input": {"path": "/", "params": {"a": 1}},
+    "executionTimeout": 10_000,
+    "async": True,
+}
+
+
+async def submit(http: aiohttp.ClientSession, kind: str, body: object, key: str = "key") -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with http.post(SUBMIT.format(kind), data=data, headers={"x-api-key": key} if key else {}) as response:
+        return response.status, await response.json()
+
+
+async def test_a_submitted_function_runs(simulator: Simulator, http: aiohttp.ClientSession) -> None:
+    simulator.deploy_function("ns", "task", lambda text: text * 2, polls=1)
+    full = FUNCTION | {"label": "latest", "version": 1, "gasLimit": "100", "executionTimeout": 1000, "async": False}
+    for body in (FUNCTION, full):
+        status, reply = await submit(http, "function", body)
+        assert (status, reply.keys()) == (200, {"executionId"})
+        assert await statuses(http, reply["executionId"], 1) == ["Running"]
+        assert (await ask(http, reply["executionId"]))[1]["clearTextSolution"]["output"] == "77"
+    assert simulator.requests[0].kind == "function"
+    assert (simulator.requests[0].method, json.loads(simulator.requests[0].body)) == ("POST", FUNCTION)
+
+
+@pytest.mark.parametrize("kind", ["function", "api"])
+async def test_a_run_that_raises_has_failed(simulator: Simulator, http: aiohttp.ClientSession, kind: str) -> None:
+    simulator.deploy_function("ns", "task", lambda _: str(1 // 0))
+    simulator.deploy_api("ns", "task", lambda call: {"a": call["missing"]})
+    _, reply = await submit(http, kind, FUNCTION if kind == "function" else API)
+    async with http.get(f"/task/{kind}/execution-status/{reply['executionId']}") as response:
+        solution = (await response.json())["clearTextSolution"]
+    assert solution["executionStatus" if kind == "function" else "status"] == "failed"
+    assert not solution["output"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("function", b"{", "the body is not JSON"),
+        ("function", b"[]", "the body is not an object"),
+        ("function", FUNCTION | {"taskName": "other"}, "there is no such task"),
+        ("api", API | {"namespace": "other"}, "there is no such task"),
+        ("function", FUNCTION | {"namespace": ""}, "namespace is missing"),
+        ("function", FUNCTION | {"async": 1}, "async is missing"),
+        ("function", FUNCTION | {"input": {}}, "input is missing"),
+        ("function", FUNCTION | {"totalSolutions": 2**32}, "totalSolutions is missing"),
+        ("function", FUNCTION | {"requiredSolutions": 4}, "requiredSolutions must not exceed"),
+        ("function", FUNCTION | {"gasLimit": 1}, "gasLimit is not known"),
+        ("function", FUNCTION | {"version": None}, "version is not known"),
+        ("api", API | {"gasLimit": "1"}, "gasLimit is not known"),
+        ("api", API | {"executionTimeout": 0.5}, "executionTimeout is missing"),
+        ("api", API | {"input": {"url": "/"}}, "input is missing"),
+    ],
+)
+async def test_a_bad_submission_is_a_400(
+    simulator: Simulator, http: aiohttp.ClientSession, kind: str, body: object, said: str
+) -> None:
+    simulator.deploy_function("ns", "task", str)
+    simulator.deploy_api("ns", "task", dict)
+    status, reply = await submit(http, kind, body)
+    assert status == 400
+    assert reply["message"].startswith(said)
+
+
+async def test_other_refusals_of_submissions(simulator: Simulator, http: aiohttp.ClientSession) -> None:
+    simulator.deploy_function("ns", "task", str)
+    assert (await submit(http, "function", FUNCTION, key=""))[0] == 401
+    async with http.get(SUBMIT.format("function")) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+    simulator.script_submissions(Reply.error(402))
+    assert [(await submit(http, "function", FUNCTION))[0] for _ in range(2)] == [402, 200]
+    simulator.limit_rate(0)
+    assert (await submit(http, "function", FUNCTION))[0] == 429

@@ -20,7 +20,7 @@ import truebit_async.cli
 from tests.policies import FAST
 from tests.sockets.faults import FAULTS, GOOD, answer, head
 from tests.sockets.hostile_server import HostileServer, hostile_server, send
-from truebit_async import PollEvent, PollPolicy, TruebitSession, errors
+from truebit_async import Execution, PollEvent, PollPolicy, TruebitSession, errors
 from truebit_async.checkpoint import Checkpoint, outcome_as_json
 from truebit_async.cli import app as cli_app
 
@@ -68,13 +68,13 @@ def texts_of(error: BaseException) -> Iterator[str]:
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Iterator[Checkpoint]:  # opened here, because opening one blocks
+def checkpoint(tmp_path: Path) -> Iterator[Checkpoint[Execution]]:  # opened here, because opening one blocks
     with Checkpoint(tmp_path / "results.jsonl") as checkpoint:
         yield checkpoint
 
 
 async def test_no_object_event_log_or_error_shows_it(
-    server: HostileServer, caplog: pytest.LogCaptureFixture, checkpoint: Checkpoint, tmp_path: Path
+    server: HostileServer, caplog: pytest.LogCaptureFixture, checkpoint: Checkpoint[Execution], tmp_path: Path
 ) -> None:
     caplog.set_level(logging.DEBUG)
     events: list[PollEvent] = []

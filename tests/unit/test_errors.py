@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from truebit_async import Execution, VerificationStatus, __version__, errors
+from truebit_async import CheckpointError, Execution, VerificationStatus, __version__, errors
 
 RUNNING = Execution("id", VerificationStatus.RUNNING)
 
@@ -29,12 +29,14 @@ EXAMPLES: list[errors.TruebitError] = [
     errors.TransportError("id", "ConnectionResetError"),
     errors.RequestTimeoutError("id", "timed out", 30.0),
     errors.VerificationTimeoutError("id", 600.0, RUNNING, errors.ServerError("id", 500), 7, 600.01),
-    errors.VerificationFailedError("id", RUNNING),
-    errors.StillRunningError("id", RUNNING),
-    errors.IndeterminateError("id", RUNNING),
-    errors.ExecutionFailedError("id", RUNNING),
+    errors.VerificationFailedError("id", RUNNING, "is so"),
+    errors.StillRunningError("id", RUNNING, "is so"),
+    errors.IndeterminateError("id", RUNNING, "is so"),
+    errors.ExecutionFailedError("id", RUNNING, "is so"),
+    errors.SubmissionUncertainError("id", "ConnectionResetError", may_have_run=True),
+    errors.MissingApiKeyError("id"),
     errors.SessionClosedError("id"),
-    errors.CheckpointError("id", "results.jsonl", "No space left on device"),
+    CheckpointError("id", "results.jsonl", "No space left on device"),
 ]
 
 
@@ -47,7 +49,7 @@ def attributes(error: errors.TruebitError) -> dict[str, object]:
 
 
 def test_there_is_an_example_of_every_class() -> None:
-    public = {getattr(errors, name) for name in errors.__all__}
+    public = {getattr(errors, name) for name in errors.__all__} | {CheckpointError}
     assert {type(error) for error in EXAMPLES} == public
 
 
@@ -64,7 +66,7 @@ def test_errors_pickle_and_copy_with_all_they_hold(error: errors.TruebitError) -
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_errors_name_what_they_are_about(error: errors.TruebitError) -> None:
-    about = error.path if isinstance(error, errors.CheckpointError) else repr(error.execution_id)
+    about = error.path if isinstance(error, CheckpointError) else repr(error.execution_id)
     assert about in str(error)
 
 

@@ -114,7 +114,7 @@ async def test_a_last_poll_that_hangs_is_cut_at_the_deadline() -> None:
         assert caught.value.elapsed == pytest.approx(1.5, abs=0.05)
         assert caught.value.polls == 2
         assert caught.value.last_execution is not None
-        assert caught.value.last_execution.verification_status is RUNNING
+        assert caught.value.last_execution.status is RUNNING
 
 
 async def test_a_last_poll_that_fails_is_told_by_the_error() -> None:

@@ -260,9 +260,9 @@ async def test_the_excerpt_of_a_large_body_does_not_hold_it(mocked_http: aioresp
 
 def test_a_response_is_redacted() -> None:
     response = Response(500, CIMultiDict({"X-Request-Id": API_KEY}), API_KEY.encode())
-    assert make().redacted(response) is response
-    assert make(api_key="another-key").redacted(response) is response
-    redacted = make(api_key=API_KEY).redacted(response)
+    assert make()._redacted(response) is response
+    assert make(api_key="another-key")._redacted(response) is response
+    redacted = make(api_key=API_KEY)._redacted(response)
     assert (redacted.status, redacted.headers["x-request-id"], redacted.body) == (500, "***", b"***")
 
 

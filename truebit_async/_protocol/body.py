@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any, Never
 
 try:
@@ -15,6 +16,8 @@ EXCERPT_BYTES = 1024
 LARGE_BODY = 2**15  # bytes; a larger body is decoded in a thread: many such bodies at once would hold the event loop
 MAX_STRUCTURE = 100_000  # commas and brackets; the published replies have fewer than 20
 MAX_DEPTH = 100  # of nested arrays and objects; the published replies have 3
+
+_long_number = re.compile(rb"[0-9]{19}")  # or digits in a string, which does no harm
 
 _PIECE = 2**16  # bytes that are looked at in one go, so that other threads get their turn in between
 _BACKSLASHES = b"\\" * _PIECE
@@ -42,7 +45,7 @@ def parse_json(body: bytes | bytearray) -> Any:
     # A smaller body cannot hold MAX_STRUCTURE commas and brackets.
     if len(body) > LARGE_BODY or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_limits(body)
-    if orjson is not None:
+    if orjson is not None and _long_number.search(body) is None:  # orjson makes a float of a long integer
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:

@@ -29,6 +29,9 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=detailed_validation)
     converter.register_structure_hook(str, _exactly(str))
     converter.register_structure_hook(int, _structure_int64)
+    converter.register_structure_hook_func(
+        _is_json_object, lambda value, _: value if isinstance(value, dict) else _refuse_non_object(value)
+    )
 
     @converter.register_structure_hook_factory(_is_optional)
     def optional_factory(hint: Any) -> Any:  # as cattrs does it, but the hook is looked up once and not at every value
@@ -39,7 +42,7 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
         return lambda value, _: None if value is None else structure_inner(value, inner)
 
     def names(cls: type) -> dict[str, Any]:
-        return {field.name: override(rename=_camel_case(field.name)) for field in attrs.fields(cls)}
+        return {field.name: override(rename=json_name(field.name)) for field in attrs.fields(cls)}
 
     @converter.register_structure_hook_factory(attrs.has)
     def structure_factory(cls: type) -> Any:
@@ -55,14 +58,15 @@ def make_converter(*, detailed_validation: bool = False) -> cattrs.Converter:
     return converter
 
 
+def json_name(name: str) -> str:
+    """Return the camelCase name of a field in JSON."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
 def json_type(value: Any) -> str:
     """Return what JSON calls the type of a value. The two parsers do not make the same type of every number."""
     return _JSON_TYPES.get(type(value), "number")
-
-
-def _camel_case(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 def _refuse_non_object(value: object) -> NoReturn:
@@ -72,6 +76,11 @@ def _refuse_non_object(value: object) -> NoReturn:
 
 def _is_optional(hint: Any) -> bool:
     return isinstance(hint, UnionType) and NoneType in get_args(hint)
+
+
+def _is_json_object(hint: Any) -> bool:
+    """Return whether a field takes a JSON object of any shape, which is kept as it is."""
+    return bool(hint == dict[str, object])
 
 
 def _statuses_of(cls: type) -> list[type[enum.Enum]]:

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
+TaskT = TypeVar("TaskT")
 ExecutionT = TypeVar("ExecutionT")
 
 
@@ -49,11 +50,14 @@ class Response:
 
 
 @attrs.frozen(eq=False)
-class TaskRules(Generic[ExecutionT]):
+class TaskRules(Generic[TaskT, ExecutionT]):
     """The rules of one kind of task.
 
     Attributes:
         name: its name in events, errors and checkpoints.
+        task_class: the class of its tasks.
+        submit_request: makes the request that submits a task, from the task and the wall clock in seconds since the
+            epoch.
         status_request: makes the request for the status of an execution, from a checked execution ID.
         read_status: reads the response to it, from the execution ID, the response, and the wall clock in seconds since
             the epoch. It raises an `ApiError` or an `UnexpectedResponseError` if the response holds no state.
@@ -61,6 +65,8 @@ class TaskRules(Generic[ExecutionT]):
     """
 
     name: str
+    task_class: type[TaskT]
+    submit_request: Callable[[TaskT, float], Request]
     status_request: Callable[[str], Request]
     read_status: Callable[[str, Response, float], ExecutionT]
     is_final: Callable[[ExecutionT], bool]

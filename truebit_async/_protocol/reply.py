@@ -88,19 +88,23 @@ class StateReply(Generic[StatusT]):
         self.fields: dict[str, Any] = fields
         self.status = status
 
-    def structure(self, value: object, model: type[ModelT], path: str) -> ModelT:
-        """Return a part of the reply as a model.
+    def part(self, name: str, model: type[ModelT], path: str) -> ModelT | None:
+        """Return a field of the reply as a model; None if it is absent or null.
 
         Args:
-            value: the part.
+            name: the name of the field.
             model: the attrs class.
-            path: where the part is, for the error.
+            path: where the field is, for the error.
 
         Raises:
             DecodeError: it is not of the documented shape.
         """
+        value = self.fields.get(name)
+        if value is None:
+            return None
+        structure = _structure_hook(cast("type", model))
         try:
-            result: ModelT = _structure_hook(cast("type", model))(value, model)
+            result: ModelT = structure(value, model)
         except (ValueError, TypeError, KeyError):
             detail = _what_is_wrong(value, model, path)
         else:

@@ -108,7 +108,7 @@ class _Batch(Generic[ResultT]):
             return
         if execution_id not in self._finished_ids and not self._poller.has_waiter(self._group, execution_id):
             self._pending += 1
-            self._poller.start(self._group, execution_id)
+            self._poller.start(Waiter(self._group, execution_id, self._poller.bind().time()))
 
     def _refuse(self, error: InvalidExecutionIdError) -> Outcome[Any]:
         kind, emit, number = self._group.source.kind, self._poller.emitter.emit, next_number()

@@ -40,7 +40,7 @@ from truebit_async._scheduler.requests import Requests
 from truebit_async._scheduler.results import Delivery, is_bug, met_stale_connection, own_copy, without_frames
 from truebit_async._scheduler.source import ResultT, Source, Target
 from truebit_async._scheduler.timetable import Deadlines, DueTimes
-from truebit_async._scheduler.waiter import Phase, Waiter, WaiterGroup, next_number, resolving
+from truebit_async._scheduler.waiter import Phase, Waiter, WaiterGroup, resolving
 from truebit_async._timer import Timer
 from truebit_async.errors import SessionClosedError, TruebitError
 from truebit_async.events import BackedOff, Emitter, Finished, Left, Started
@@ -82,10 +82,17 @@ class Poller:
 
     # What callers ask for
 
-    async def wait(self, source: Source[Any], execution_id: str, policy: PollPolicy) -> Outcome[Any]:
-        """Poll until the wait for an execution is over, and return its outcome."""
+    async def wait(
+        self, source: Source[Any], execution_id: str, policy: PollPolicy, started: float | None = None
+    ) -> Outcome[Any]:
+        """Poll until the wait for an execution is over, and return its outcome.
+
+        The budgets count from ``started``, in seconds of the loop's clock; None is now.
+        """
         future = self.bind().create_future()
-        waiter = self.start(WaiterGroup(source, policy, resolving(future)), execution_id)
+        group = WaiterGroup(source, policy, resolving(future))
+        waiter = Waiter(group, execution_id, _now() if started is None else started)
+        self.start(waiter)
         return await self._outcome_of(waiter, future)
 
     def get_state(
@@ -146,30 +153,22 @@ class Poller:
         self._set_timer()
         return cast("ResultT", (await self._outcome_of(waiter, future)).unwrap())
 
-    def start(self, group: WaiterGroup[ResultT], execution_id: str, number: int | None = None) -> Waiter[ResultT]:
-        """Begin a wait. Its caller may `discard` the waiter.
-
-        Args:
-            group: the terms of the wait.
-            execution_id: a checked execution ID.
-            number: the number of the wait; None takes the next one.
-        """
-        now = self.bind().time()
-        waiter = Waiter(group, execution_id, now, next_number() if number is None else number)
+    def start(self, waiter: Waiter[Any]) -> None:
+        """Begin a wait. Its caller may `discard` the waiter."""
+        now, group = self.bind().time(), waiter.group
         context = group.context.copy()  # a listener may set context variables, such as the span of a trace
-        context.run(self._emit, Started, execution_id, waiter.kind, waiter.number)
+        context.run(self._emit, Started, waiter.execution_id, waiter.kind, waiter.number)
         group.set_context(waiter, context)
         self._add(waiter)
         if self.is_closed:
             self._end_closed(waiter)
-            return waiter
+            return
         found = self._registry.get(waiter.target)
         if isinstance(found, SharedTarget) and found.latest is not None:
             self._join(waiter, own_copy(found.latest), found.latest_at, now)
         else:
             self._sleep_until(now, waiter)
         self._set_timer()
-        return waiter
 
     def has_waiter(self, group: WaiterGroup[Any], execution_id: str) -> bool:
         """Return whether a waiter of a group waits for an execution."""
@@ -355,7 +354,8 @@ class Poller:
 
     def _back_off(self, seconds: float, waiter: Waiter[Any], now: float) -> None:
         self._sleep_until(now + seconds, waiter)
-        self._emit(BackedOff, waiter.execution_id, waiter.kind, seconds, waiter.polls, waiter.wait_number)
+        if waiter.group.source.has_events:
+            self._emit(BackedOff, waiter.execution_id, waiter.kind, seconds, waiter.polls, waiter.wait_number)
 
     def _sleep_until(self, due: float, waiter: Waiter[Any]) -> None:
         waiter.phase = Phase.ASLEEP

@@ -85,7 +85,8 @@ class Requests:
     def begin(self, source: Source[Any], execution_id: str, now: float) -> None:
         """Take a slot for a request that starts now, and tell listeners. The caller gives the slot back."""
         self._pacer.started(now)
-        self._emit(Requested, execution_id, source.kind)
+        if source.has_events:
+            self._emit(Requested, execution_id, source.kind)
 
     def tell(self, source: Source[Any], execution_id: str, started: float, now: float, result: Any) -> None:
         """Tell listeners how a request ended, and begin the pause that the server may have asked for.
@@ -97,16 +98,17 @@ class Requests:
             now: the time.
             result: a state, or the exception that came instead.
         """
-        if not isinstance(result, BaseException):
-            self._emit(Polled, execution_id, source.kind, now - started, result, None)
-        elif not isinstance(result, TruebitError) or met_stale_connection(result):
-            self._emit(Dropped, execution_id, source.kind, now - started)
-        else:
-            self._emit(Polled, execution_id, source.kind, now - started, None, result)
-            if isinstance(result, ApiError) and result.requested_pause:
-                pause = min(result.requested_pause, MAX_PAUSE)
-                self._pacer.pause(now + pause)
-                self._emit(Paused, execution_id, source.kind, pause, result)
+        if source.has_events:
+            if not isinstance(result, BaseException):
+                self._emit(Polled, execution_id, source.kind, now - started, result, None)
+            elif not isinstance(result, TruebitError) or met_stale_connection(result):
+                self._emit(Dropped, execution_id, source.kind, now - started)
+            else:
+                self._emit(Polled, execution_id, source.kind, now - started, None, result)
+        if isinstance(result, ApiError) and result.requested_pause:
+            pause = min(result.requested_pause, MAX_PAUSE)
+            self._pacer.pause(now + pause)
+            self._emit(Paused, execution_id, source.kind, pause, result)
 
     def use_new_connection_next(self, target: Target) -> None:
         """Note that the next request for a target is made on a new connection."""

@@ -39,11 +39,13 @@ class Source(Generic[ResultT]):
         kind: the kind of task, such as ``"function"``.
         fetch: makes one exchange.
         is_final: whether a result ends a wait.
+        has_events: whether listeners hear of its requests.
     """
 
     kind: str
     fetch: Fetch[ResultT]
     is_final: Callable[[ResultT], bool]
+    has_events: bool = True
 
 
 Target = tuple[Source[Any], str]

@@ -36,7 +36,8 @@ async def watch(
 
     number = next_number()
     with poller.emitter.listening_to(source.kind, execution_id, number, events.put_nowait):
-        waiter = poller.start(WaiterGroup(source, policy, on_end), execution_id, number)
+        waiter = Waiter(WaiterGroup(source, policy, on_end), execution_id, poller.bind().time(), number)
+        poller.start(waiter)
         try:
             while True:
                 event = await events.get()

@@ -10,14 +10,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import attrs
 import typer
 from rich.console import Console
 
 from truebit_async._protocol.converter import make_converter
-from truebit_async.checkpoint import Checkpoint
+from truebit_async.checkpoint import Checkpoint, CheckpointError
 from truebit_async.cli import options
 from truebit_async.cli.demo import run_demo
 from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
@@ -30,10 +30,10 @@ from truebit_async.cli.run import ExitStatus, run
 from truebit_async.cli.scenarios import add_scenarios, all_execution_ids
 from truebit_async.cli.usage_errors import EscapingGroup
 from truebit_async.cli.wait import ExecutionIds, run_wait
-from truebit_async.errors import CheckpointError
 from truebit_async.events import Listener
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
+from truebit_async.tasks import Tasks
 from truebit_async.testing import Simulator
 
 app: typer.Typer = typer.Typer(
@@ -71,6 +71,7 @@ def _options(*, version: options.Version = False) -> None:
 def status(
     execution_id: options.ExecutionId,
     *,
+    kind: options.Kind = options.TaskKind.FUNCTION,
     base_url: options.BaseUrl = None,
     api_key: options.ApiKey = None,
     verbose: options.Verbose = False,
@@ -82,6 +83,7 @@ def status(
     ```console
     $ truebit-async status abf5e6d2-f72d-4324-a046-bc6e9f27b303
     $ truebit-async status --api-key-file key.txt ID | jq .verificationStatus
+    $ truebit-async status --kind api ID
     ```
 
     Exit codes: 0 verified and succeeded, 1 still running or not succeeded, 2 wrong usage, 3 no final state.
@@ -90,7 +92,7 @@ def status(
 
     async def print_status() -> ExitCode:
         async with session:
-            execution = await session.get_execution_status(execution_id)
+            execution = await _tasks(session, kind).get_execution_status(execution_id)
         print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
         return OutcomeCategory.of(execution).exit_code
 
@@ -106,6 +108,7 @@ def wait(  # noqa: PLR0913  # one parameter per option
     out: options.Out = None,
     resume: options.Resume = False,
     as_json: options.Json = False,
+    kind: options.Kind = options.TaskKind.FUNCTION,
     deadline: options.Deadline = None,
     not_found_grace: options.NotFoundGrace = None,
     base_url: options.BaseUrl = None,
@@ -155,9 +158,9 @@ def wait(  # noqa: PLR0913  # one parameter per option
             lines = stack.enter_context(LineReader(_stdin_descriptor()))
             ids = IdParser("stdin", report_malformed).stream(known_ids, lines)
         session = _make_session(base_url, api_key, _make_policy(deadline, not_found_grace), progress)
-        checkpoint = None if out is None else stack.enter_context(_open_checkpoint(out, resume=resume))
+        checkpoint = None if out is None else stack.enter_context(_open_checkpoint(out, kind, resume=resume))
         stack.enter_context(_logging(progress.print_message, verbose=verbose))
-        exit_status = run(run_wait(session, ids, progress, checkpoint))
+        exit_status = run(run_wait(session, _tasks(session, kind), ids, progress, checkpoint))
     if as_json:
         print_to_stdout(summary.as_json(exit_status.code))
     elif not summary.is_empty:
@@ -237,6 +240,10 @@ def _make_session(
     return session
 
 
+def _tasks(session: TruebitSession, kind: options.TaskKind) -> Tasks[Any, Any]:
+    return session.apis if kind is options.TaskKind.API else session.functions
+
+
 def _make_policy(deadline: float | None, not_found_grace: float | None) -> PollPolicy:
     policy = PollPolicy()
     return attrs.evolve(policy, deadline=deadline or policy.deadline, not_found_grace=not_found_grace or 0.0)
@@ -246,9 +253,13 @@ def _logging(print_line: Callable[[str], None], *, verbose: bool) -> contextlib.
     return log_to(print_line) if verbose else contextlib.nullcontext()
 
 
-def _open_checkpoint(path: Path, *, resume: bool) -> Checkpoint:
+def _open_checkpoint(path: Path, kind: options.TaskKind, *, resume: bool) -> Checkpoint[Any]:
     try:
-        checkpoint = Checkpoint(path, resume=resume)
+        checkpoint: Checkpoint[Any]
+        if kind is options.TaskKind.API:
+            checkpoint = Checkpoint(path, resume=resume, kind="api")
+        else:
+            checkpoint = Checkpoint(path, resume=resume)
     except CheckpointError as error:
         ExitStatus(ExitCode.USAGE, str(error)).exit()
     if checkpoint.mended is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 
-from truebit_async.models import Execution, VerificationStatus
+from truebit_async.models import AnyExecution, VerificationStatus
 
 
 class ExitCode(enum.IntEnum):
@@ -30,11 +30,11 @@ class OutcomeCategory(enum.StrEnum):
     NO_FINAL_STATE = "no final state"
 
     @classmethod
-    def of(cls, execution: Execution | None) -> OutcomeCategory:
+    def of(cls, execution: AnyExecution[object] | None) -> OutcomeCategory:
         """Return the category of an execution; None stands for an outcome without a final state."""
         if execution is None:
             return cls.NO_FINAL_STATE
-        return cls.of_status(execution.verification_status, succeeded=execution.succeeded)
+        return cls.of_status(execution.status, succeeded=execution.succeeded)
 
     @classmethod
     def of_status(cls, status: str, *, succeeded: bool) -> OutcomeCategory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,13 @@ def _api_key(path: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+class TaskKind(enum.StrEnum):
+    """A kind of task."""
+
+    FUNCTION = "function"
+    API = "api"
+
+
 Version = Annotated[
     bool,
     typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version and exit."),
@@ -53,6 +61,10 @@ Version = Annotated[
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="An execution ID.")]
 
 ExecutionIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Execution IDs.", show_default=False)]
+
+Kind = Annotated[
+    TaskKind, typer.Option("--kind", help="The kind of task that the IDs are those of.", rich_help_panel=_DISPATCHER)
+]
 
 Sources = Annotated[
     list[str] | None,

@@ -49,7 +49,12 @@ def all_execution_ids() -> Iterator[str]:
 
 
 def add_scenarios(simulator: Simulator) -> None:
-    """Add the executions of all scenarios to a Simulator. Each takes one to six polls, the same number in every run."""
+    """Add the executions of all scenarios to a Simulator. Each takes one to six polls, the same number in every run.
+
+    Two tasks can be submitted: the function task ``demo/square``, and the API task ``demo/order``.
+    """
+    simulator.deploy_function("demo", "square", lambda text: str(int(text) ** 2), polls=1)
+    simulator.deploy_api("demo", "order", lambda call: {"id": call["params"]["id"], "state": "shipped"}, polls=1)
     for scenario in SCENARIOS:
         for index, execution_id in enumerate(scenario.execution_ids):
             polls = 1 + index % 6

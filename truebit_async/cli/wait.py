@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Any, TypeVar
 
 from truebit_async.checkpoint import Checkpoint, FinalState, outcome_as_json
 from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory, exit_code_for
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.summary import Summary
+from truebit_async.models import AnyExecution
 from truebit_async.session import TruebitSession
+from truebit_async.tasks import Tasks
+
+ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
 
 ExecutionIds = Iterable[str] | AsyncIterable[str]
 
 
 async def run_wait(
     session: TruebitSession,
+    tasks: Tasks[Any, ExecutionT],
     execution_ids: ExecutionIds,
     progress: BatchProgress,
-    checkpoint: Checkpoint | None,
+    checkpoint: Checkpoint[ExecutionT] | None,
 ) -> ExitCode:
     """Wait for executions; print their outcomes to stdout, or append them to a checkpoint.
 
     Args:
-        session: polls the dispatcher. It is closed at the end.
+        session: is closed at the end.
+        tasks: polls the dispatcher through the session.
         execution_ids: the IDs. An ID that occurs twice is waited for once. An async iterable is read step by step.
         progress: the listener of the session.
         checkpoint: where to write the outcomes. IDs with a final state in it are skipped. None prints the outcomes.
@@ -36,7 +43,7 @@ async def run_wait(
     categories: set[OutcomeCategory] = set()
     async with session:
         with progress:
-            async for outcome in session.wait_for_verifications(pending.select(execution_ids)):
+            async for outcome in tasks.wait_for_verifications(pending.select(execution_ids)):
                 categories.add(OutcomeCategory.of(outcome.execution))
                 if checkpoint is None:
                     progress.print_result(outcome_as_json(outcome))

@@ -1,6 +1,21 @@
 """What a dispatcher says of executions."""
 
-from truebit_async.models.common import Outcome, Signature
-from truebit_async.models.functions import ClearTextSolution, Execution, ExecutionStatus, VerificationStatus
+from truebit_async.models.apis import ApiExecution, ApiSolution, ApiStatus, ApiTask, TransferredBytes
+from truebit_async.models.common import AnyExecution, ExecutionStatus, Outcome, Signature
+from truebit_async.models.functions import ClearTextSolution, Execution, FunctionTask, VerificationStatus
 
-__all__ = ["ClearTextSolution", "Execution", "ExecutionStatus", "Outcome", "Signature", "VerificationStatus"]
+__all__ = [
+    "AnyExecution",
+    "ApiExecution",
+    "ApiSolution",
+    "ApiStatus",
+    "ApiTask",
+    "ClearTextSolution",
+    "Execution",
+    "ExecutionStatus",
+    "FunctionTask",
+    "Outcome",
+    "Signature",
+    "TransferredBytes",
+    "VerificationStatus",
+]

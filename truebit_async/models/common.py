@@ -2,30 +2,116 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar, cast
+import abc
+import enum
+from typing import ClassVar, Generic, Self, TypeVar, cast
 
 import attrs
 
-from truebit_async.errors import TruebitError
+from truebit_async._arguments import check_positive, check_text
+from truebit_async.errors import TruebitError, VerificationFailedError
 
-__all__ = ["Outcome", "Signature"]
+__all__ = ["AnyExecution", "ExecutionStatus", "Outcome", "Signature"]
+
+MAX_UINT32 = 2**32 - 1
 
 OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 
-class AnyExecution(Protocol[OutputT_co]):
-    """The state of one execution, of any kind of task."""
+def check_task(
+    namespace: object, task_name: object, label: object, version: object, execution_timeout: float | None
+) -> None:
+    """Check the fields that tasks of all kinds have.
+
+    Raises:
+        TypeError: a field has the wrong type; the message names it.
+        ValueError: a field has a value that the API does not accept; the message names it.
+    """
+    check_text("namespace", namespace)
+    check_text("task_name", task_name)
+    if label is not None:
+        check_text("label", label)
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+        check_text("version", version)
+    if execution_timeout is not None:
+        check_positive("execution_timeout", execution_timeout)
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Return seconds in milliseconds, at least one; None for None."""
+    return None if seconds is None else max(1, round(seconds * 1000))
+
+
+class AnyExecution(abc.ABC, Generic[OutputT_co]):
+    """The state of one execution, of any kind of task.
+
+    Attributes:
+        kind: the kind of task, such as ``"function"``.
+        execution_id: the ID that was asked for.
+    """
+
+    __slots__ = ()
+
+    kind: ClassVar[str]
+    execution_id: str
+
+    @property
+    @abc.abstractmethod
+    def status(self) -> enum.StrEnum:
+        """Whether there is a final state, and which."""
+
+    @property
+    @abc.abstractmethod
+    def is_running(self) -> bool:
+        """Whether there is no final state yet; every other status is final."""
 
     @property
     def succeeded(self) -> bool:
-        """Whether there is a verified output."""
+        """Whether the status is Success **and** the run worked, so that there is an output."""
+        return self._successful_output is not None
 
     @property
     def output(self) -> OutputT_co:
-        """The verified output, or an exception that says why there is none."""
+        """The output of a success.
+
+        Raises:
+            VerificationFailedError: there is none; the class of the error says why.
+        """
+        if (output := self._successful_output) is not None:
+            return output
+        raise self._failure
+
+    def raise_for_verification(self) -> Self:
+        """Return this execution if it succeeded, else raise what is wrong.
+
+        Raises:
+            VerificationFailedError: as for `output`.
+        """
+        if self.succeeded:
+            return self
+        raise self._failure
+
+    @property
+    @abc.abstractmethod
+    def _successful_output(self) -> OutputT_co | None:
+        """The output if the execution succeeded, else None."""
+
+    @property
+    @abc.abstractmethod
+    def _failure(self) -> VerificationFailedError:
+        """The error that says why there is no output."""
 
 
 ExecutionT_co = TypeVar("ExecutionT_co", bound=AnyExecution[object], covariant=True)
+
+
+class ExecutionStatus(enum.StrEnum):
+    """Whether the run worked (``executionStatus`` of a function task, ``status`` in the solution of an API task)."""
+
+    SUCCEED = "succeed"
+    """The run succeeded."""
+    FAILED = "failed"
+    """The run failed."""
 
 
 @attrs.frozen

@@ -1,28 +1,76 @@
-"""The state of a function task's execution, as frozen attrs classes.
+"""A function task, and the state of its execution, as frozen attrs classes.
 
-The fields mirror the reply of ``GET /task/function/execution-status/{executionId}`` (schema
+The fields of the state mirror the reply of ``GET /task/function/execution-status/{executionId}`` (schema
 ``ExecuteTaskSyncResponse`` of the dispatcher API) in snake_case. The schema marks none of them as required.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Self
+from typing import ClassVar
 
 import attrs
 
+from truebit_async._arguments import check_count, check_text
+from truebit_async._text import shortened
 from truebit_async.errors import (
     ExecutionFailedError,
     IndeterminateError,
     StillRunningError,
     VerificationFailedError,
 )
-from truebit_async.models.common import Signature
+from truebit_async.models.common import MAX_UINT32, AnyExecution, ExecutionStatus, Signature, check_task
 
-__all__ = ["FUNCTION", "ClearTextSolution", "Execution", "ExecutionStatus", "VerificationStatus"]
+__all__ = ["FUNCTION", "ClearTextSolution", "Execution", "FunctionTask", "VerificationStatus"]
 
 FUNCTION = "function"
 """The kind of these executions, in events, errors and checkpoints."""
+
+
+@attrs.frozen
+class FunctionTask:
+    """A function task to submit: see ``Tasks.submit``. Its repr does not show the input.
+
+    The fields mirror the body of ``POST /task/function/execute-by-name`` (operation ``executeTaskByName`` of the
+    dispatcher API) in snake_case.
+
+    Args:
+        namespace: the namespace of the deployed task.
+        task_name: its name.
+        input: what the task gets.
+        total_solutions: how many nodes run the task.
+        required_solutions: how many nodes must agree. One that agrees with itself proves little.
+        label: which deployment of the task to run; None leaves that to the dispatcher.
+        version: likewise.
+        gas_limit: how many steps the task may take; None leaves that to the dispatcher.
+        execution_timeout: how long it may run, in seconds; None leaves that to the dispatcher. Older documents of the
+            API require it, newer ones do not mention it.
+
+    Raises:
+        TypeError: a field has the wrong type; the message names it.
+        ValueError: a field has a value that the API does not accept; the message names it.
+    """
+
+    namespace: str
+    task_name: str
+    input: str = attrs.field(repr=False)
+    total_solutions: int = attrs.field(kw_only=True)
+    required_solutions: int = attrs.field(kw_only=True)
+    label: str | None = attrs.field(default=None, kw_only=True)
+    version: str | int | None = attrs.field(default=None, kw_only=True)
+    gas_limit: int | None = attrs.field(default=None, kw_only=True)
+    execution_timeout: float | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        check_task(self.namespace, self.task_name, self.label, self.version, self.execution_timeout)
+        check_text("input", self.input, empty_allowed=True)
+        check_count("total_solutions", self.total_solutions, maximum=MAX_UINT32)
+        check_count("required_solutions", self.required_solutions, maximum=MAX_UINT32)
+        if self.required_solutions > self.total_solutions:
+            msg = "required_solutions must be at most total_solutions"
+            raise ValueError(msg)
+        if self.gas_limit is not None:
+            check_count("gas_limit", self.gas_limit)
 
 
 class VerificationStatus(enum.StrEnum):
@@ -36,15 +84,6 @@ class VerificationStatus(enum.StrEnum):
     """No consensus, because it took too long, the nodes disagreed, or too few of them answered."""
     ERROR = "Error"
     """An error during the execution."""
-
-
-class ExecutionStatus(enum.StrEnum):
-    """Whether the run worked (``clearTextSolution.executionStatus``)."""
-
-    SUCCEED = "succeed"
-    """The run succeeded."""
-    FAILED = "failed"
-    """The run failed."""
 
 
 @attrs.frozen
@@ -65,18 +104,26 @@ class ClearTextSolution:
 
 
 @attrs.frozen
-class Execution:
-    """The state of one execution.
+class Execution(AnyExecution[str]):
+    """The state of one execution of a function task.
 
     Attributes:
+        kind: ``"function"``.
         execution_id: the ID that was asked for.
         verification_status: whether the nodes agree.
         clear_text_solution: their solution, once there is one.
     """
 
+    kind: ClassVar[str] = FUNCTION
+
     execution_id: str
     verification_status: VerificationStatus
     clear_text_solution: ClearTextSolution | None = None
+
+    @property
+    def status(self) -> VerificationStatus:
+        """The ``verification_status``, by the name that executions of all kinds have for it."""
+        return self.verification_status
 
     @property
     def is_running(self) -> bool:
@@ -89,45 +136,28 @@ class Execution:
         return self.verification_status is VerificationStatus.SUCCESS
 
     @property
-    def succeeded(self) -> bool:
-        """Whether the nodes agree **and** the run worked, which takes ``succeed`` and an output."""
-        return self._verified_output is not None
-
-    @property
-    def output(self) -> str:
-        """The verified output.
-
-        Raises:
-            StillRunningError: there is no final state yet.
-            IndeterminateError: the nodes reached no consensus.
-            ExecutionFailedError: the execution ended with an error, or the nodes agree that it failed.
-        """
-        if (output := self._verified_output) is not None:
-            return output
-        raise self._failure()
-
-    def raise_for_verification(self) -> Self:
-        """Return this execution if it succeeded, else raise what is wrong.
-
-        Raises:
-            StillRunningError: there is no final state yet.
-            IndeterminateError: the nodes reached no consensus.
-            ExecutionFailedError: the execution ended with an error, or the nodes agree that it failed.
-        """
-        if self.succeeded:
-            return self
-        raise self._failure()
-
-    @property
-    def _verified_output(self) -> str | None:
+    def _successful_output(self) -> str | None:
         solution = self.clear_text_solution
         if self.is_verified and solution is not None and solution.execution_status is ExecutionStatus.SUCCEED:
             return solution.output or None  # by the documentation an empty output marks a failed task
         return None
 
+    @property
     def _failure(self) -> VerificationFailedError:
-        failures: dict[VerificationStatus, type[VerificationFailedError]] = {
-            VerificationStatus.RUNNING: StillRunningError,
-            VerificationStatus.INDETERMINATE: IndeterminateError,
-        }
-        return failures.get(self.verification_status, ExecutionFailedError)(self.execution_id, self, kind=FUNCTION)
+        if self.is_running:
+            return StillRunningError(self.execution_id, self, "is still running", kind=FUNCTION)
+        if self.verification_status is VerificationStatus.INDETERMINATE:
+            return IndeterminateError(
+                self.execution_id,
+                self,
+                "is indeterminate: it took too long, the nodes disagreed, or too few answered",
+                kind=FUNCTION,
+            )
+        solution = self.clear_text_solution
+        if not self.is_verified:
+            detail = "ended with an error"
+        elif solution is None:
+            detail = "was verified, but the reply holds no solution"
+        else:
+            detail = f"was verified, and the nodes agree that it failed (output {shortened(solution.output)})"
+        return ExecutionFailedError(self.execution_id, self, detail, kind=FUNCTION)

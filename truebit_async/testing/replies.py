@@ -52,34 +52,39 @@ class Reply:
     def execution(
         cls,
         status: _Status,
-        output: str | None = None,
+        output: str | Mapping[str, object] | None = None,
         execution_status: Literal["succeed", "failed"] = "succeed",
         *,
         signature: Literal["beside", "inside"] = "beside",
         executionId: str | None = None,  # noqa: N803  # as the API spells it
     ) -> Self:
-        """Answer 200 with the state of the execution.
+        """Answer 200 with the state of the execution, in the shape that the kind of task has.
 
         Args:
-            status: the verificationStatus.
-            output: the output of the task; None omits clearTextSolution.
+            status: the verificationStatus of a function task, or the status of an API task.
+            output: the output of the task, a text for a function task and a JSON object for an API task; None omits
+                clearTextSolution.
             execution_status: whether the run succeeded.
-            signature: where to put the signature: beside clearTextSolution (as in a published example) or inside it (as
-                in the schema).
+            signature: where to put the signature of a function task: beside clearTextSolution (as in a published
+                example) or inside it (as in the schema).
             executionId: the ID in the body; None repeats the ID of the request.
         """
 
         async def send(request: web.Request, execution_id: str) -> web.StreamResponse:
+            is_api = request.path.startswith("/task/api/")
             body: dict[str, object] = {"executionId": executionId or execution_id}
             if output is not None:
                 solution: dict[str, object] = {
-                    "output": output,
-                    "executionStatus": execution_status,
+                    "output": output or {} if is_api else output,
+                    "status" if is_api else "executionStatus": execution_status,
                     "senderAddress": _SENDER,
                 }
                 body["clearTextSolution"] = solution
-                (solution if signature == "inside" else body)["signature"] = _SIGNATURE
-            body["verificationStatus"] = status
+                if is_api:
+                    body["totalTransferredBytes"] = {"request": 0, "response": len(json.dumps(output))}
+                else:
+                    (solution if signature == "inside" else body)["signature"] = _SIGNATURE
+            body["status" if is_api else "verificationStatus"] = status
             return web.json_response(body)
 
         return cls(f"200 {status}", send)
@@ -90,8 +95,8 @@ class Reply:
         return cls.execution("Running")
 
     @classmethod
-    def success(cls, output: str) -> Self:
-        """Answer that the nodes agree that the run succeeded.
+    def success(cls, output: str | Mapping[str, object]) -> Self:
+        """Answer with a Success whose run succeeded.
 
         Args:
             output: the output of the task.
@@ -99,11 +104,11 @@ class Reply:
         return cls.execution("Success", output)
 
     @classmethod
-    def failed(cls, output: str = "") -> Self:
-        """Answer that the nodes agree that the run failed.
+    def failed(cls, output: str | Mapping[str, object] = "") -> Self:
+        """Answer with a Success whose run failed.
 
         Args:
-            output: the output of the task.
+            output: the output of the task. An empty text counts as an empty object for an API task.
         """
         return cls.execution("Success", output, "failed")
 

@@ -1,23 +1,35 @@
-"""A simulated dispatcher on loopback. It follows the documented status endpoint, and it can fail on purpose."""
+"""A simulated dispatcher on loopback. It follows the documented status endpoints, and it can fail on purpose."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import unquote
 
 import attrs
 from aiohttp import web
 
 from truebit_async.testing.replies import Reply
+from truebit_async.testing.submissions import DeployedTask, problem_with
 
 __all__ = ["RecordedRequest", "Simulator"]
 
-_STATUS_PATH = "/task/function/execution-status/"
+_Kind = Literal["function", "api"]
+
+_STATUS_PATHS: dict[str, _Kind] = {
+    "/task/function/execution-status/": "function",
+    "/task/api/execution-status/": "api",
+}
+_SUBMIT_PATHS: dict[str, _Kind] = {
+    "/task/function/execute-by-name": "function",
+    "/task/api/execute-by-name": "api",
+}
 _MAX_RECORDED_REQUESTS = 100_000
 _SHUTDOWN_TIMEOUT = 0.05  # seconds for active handlers when the Simulator stops; for aiohttp, 0 means no limit
 
@@ -31,13 +43,19 @@ class RecordedRequest:
             `VirtualTimeLoop`).
         path: the path as it was sent, still percent-encoded.
         execution_id: the decoded execution ID in the path; None for another endpoint.
+        kind: the kind of task, ``"function"`` or ``"api"``; None for another endpoint.
         headers: the headers. Lookup ignores the case of names.
+        method: the HTTP method.
+        body: the body.
     """
 
     time: float
     path: str
     execution_id: str | None
+    kind: str | None
     headers: Mapping[str, str] = attrs.field(repr=False)
+    method: str = "GET"
+    body: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.define
@@ -76,7 +94,9 @@ class Simulator:
 
     def __init__(self, *, port: int = 0) -> None:
         self._port = port
-        self._executions: dict[str, _SimulatedExecution | _Script] = {}
+        self._executions: dict[tuple[str, str], _SimulatedExecution | _Script] = {}  # by kind and ID
+        self._tasks: dict[tuple[str, str, str], DeployedTask] = {}  # by kind, namespace and name
+        self._submission_replies: dict[str, deque[Reply]] = {"function": deque(), "api": deque()}
         self._runner: web.AppRunner | None = None
         self._clock: Callable[[], float] | None = None  # the clock of the loop while the Simulator runs
         self._max_rate = math.inf
@@ -93,8 +113,9 @@ class Simulator:
         polls: int = 0,
         running_for: float = 0.0,
         status: Literal["Success", "Indeterminate", "Error", "Running"] = "Success",
-        output: str | None = None,
+        output: str | Mapping[str, object] | None = None,
         execution_status: Literal["succeed", "failed"] = "succeed",
+        kind: _Kind = "function",
     ) -> None:
         """Add an execution, or replace the one with this ID.
 
@@ -103,24 +124,28 @@ class Simulator:
             polls: how many times to answer Running first.
             running_for: for how many seconds to answer Running at least. The time starts now, or with the first request
                 if the Simulator is not running yet.
-            status: the final verificationStatus. An execution with the status Running never ends.
-            output: the output of the task; None means ``"42"``, or an empty output if the run failed.
-            execution_status: whether the run succeeded. Only a Success has an executionStatus.
+            status: the final status. An execution with the status Running never ends.
+            output: the output of the task, a text for a function task and a JSON object for an API task. None means
+                ``"42"`` or ``{"value": 42}``, or an empty output if the run failed.
+            execution_status: whether the run succeeded. Only a Success tells it.
+            kind: the kind of task. The same ID may be that of a function task and that of an API task.
         """
         if status == "Success":
-            default_output = "42" if execution_status == "succeed" else ""
+            success: str | Mapping[str, object] = {"value": 42} if kind == "api" else "42"
+            default_output = success if execution_status == "succeed" else ""
             final = Reply.execution(status, default_output if output is None else output, execution_status)
         else:
             final = Reply.execution(status)
         started_at = None if self._clock is None else self._clock()
-        self._executions[execution_id] = _SimulatedExecution(final, polls, running_for, started_at)
+        self._executions[kind, execution_id] = _SimulatedExecution(final, polls, running_for, started_at)
 
-    def script(self, execution_id: str, *replies: Reply) -> None:
+    def script(self, execution_id: str, *replies: Reply, kind: _Kind = "function") -> None:
         """Answer requests for an ID with these replies in order, and then repeat the last one.
 
         Args:
             execution_id: the ID.
             replies: one or more replies.
+            kind: the kind of task.
 
         Raises:
             ValueError: no reply was given.
@@ -128,7 +153,53 @@ class Simulator:
         if not replies:
             msg = "a script needs at least one reply"
             raise ValueError(msg)
-        self._executions[execution_id] = _Script(deque(replies))
+        self._executions[kind, execution_id] = _Script(deque(replies))
+
+    # Tasks
+
+    def deploy_function(
+        self, namespace: str, task_name: str, run: Callable[[str], str], *, polls: int = 0, running_for: float = 0.0
+    ) -> None:
+        """Let a function task be submitted.
+
+        Args:
+            namespace: its namespace.
+            task_name: its name.
+            run: makes the output from the input. If it raises, or the output is empty, the run has failed.
+            polls: how many times to answer Running first.
+            running_for: for how many seconds to answer Running at least, from the submission.
+        """
+        self._tasks["function", namespace, task_name] = DeployedTask(run, polls, running_for)
+
+    def deploy_api(
+        self,
+        namespace: str,
+        task_name: str,
+        run: Callable[[dict[str, Any]], Mapping[str, object]],
+        *,
+        polls: int = 0,
+        running_for: float = 0.0,
+    ) -> None:
+        """Let an API task be submitted.
+
+        Args:
+            namespace: its namespace.
+            task_name: its name.
+            run: makes the output, a JSON object, from the input: an object with ``path``, ``method``, ``params`` and
+                ``headers``, as far as they were given. If it raises, the call has failed.
+            polls: how many times to answer Running first.
+            running_for: for how many seconds to answer Running at least, from the submission.
+        """
+        self._tasks["api", namespace, task_name] = DeployedTask(run, polls, running_for)
+
+    def script_submissions(self, *replies: Reply, kind: _Kind = "function") -> None:
+        """Answer the next submissions with these replies in order, and run no task for them.
+
+        Args:
+            replies: the replies.
+            kind: the kind of task.
+        """
+        self._submission_replies[kind].extend(replies)
 
     def limit_rate(self, per_second: float) -> None:
         """Answer 429 with ``Retry-After: 1`` to requests above a limit.
@@ -177,20 +248,56 @@ class Simulator:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         now = asyncio.get_running_loop().time()
         path = request.raw_path.partition("?")[0]
-        execution_id = _execution_id(path)
-        self.requests.append(RecordedRequest(now, request.raw_path, execution_id, request.headers))
-        if execution_id is None:
+        kind, execution_id = _target_of(path)
+        body = await request.read()
+        self.requests.append(
+            RecordedRequest(now, request.raw_path, execution_id, kind, request.headers, request.method, body)
+        )
+        if kind is not None and execution_id is None:
+            return await self._handle_submission(request, kind, now)
+        if kind is None or execution_id is None:
             return await Reply.error(404, "no such endpoint").send(request, "")
         if request.method != "GET":
             return await _METHOD_NOT_ALLOWED.send(request, execution_id)
-        reply = self._rate_limit_reply(now) or self._reply_for(execution_id)
+        reply = self._rate_limit_reply(now) or self._reply_for(kind, execution_id)
         try:
             return await reply.send(request, execution_id)
         except ConnectionResetError:  # the client has disconnected
             return web.Response()
 
-    def _reply_for(self, execution_id: str) -> Reply:
-        execution = self._executions.get(execution_id)
+    async def _handle_submission(self, request: web.Request, kind: _Kind, now: float) -> web.StreamResponse:
+        if request.method != "POST":
+            return await _POST_ONLY.send(request, "")
+        body = await request.read()
+        reply = self._rate_limit_reply(now)
+        if reply is None and self._submission_replies[kind]:
+            reply = self._submission_replies[kind].popleft()
+        if reply is None and not request.headers.get("x-api-key"):
+            reply = Reply.error(401, "an API key is required")
+        if reply is None and (problem := problem_with(kind, body)) is not None:
+            reply = Reply.error(400, problem)
+        if reply is None:
+            reply = self._submit(kind, json.loads(body))
+        return await reply.send(request, "")
+
+    def _submit(self, kind: _Kind, fields: dict[str, Any]) -> Reply:
+        task = self._tasks.get((kind, fields["namespace"], fields["taskName"]))
+        if task is None:
+            return Reply.error(400, "there is no such task")
+        execution_id = str(uuid.uuid4())
+        output, execution_status = task.output_of(fields["input"])
+        self.add(
+            execution_id,
+            polls=task.polls,
+            running_for=task.running_for,
+            output=output,
+            execution_status=execution_status,
+            kind=kind,
+        )
+        return Reply.raw(200, json.dumps({"executionId": execution_id}).encode())
+
+    def _reply_for(self, kind: str, execution_id: str) -> Reply:
+        execution = self._executions.get((kind, execution_id))
         if execution is None:
             return Reply.error(404, f"execution {execution_id} was not found")
         return execution.next_reply()
@@ -206,11 +313,16 @@ class Simulator:
         return None
 
 
+_POST_ONLY = Reply.raw(405, b'{"message": "only POST is allowed here"}', {"Allow": "POST"})
 _METHOD_NOT_ALLOWED = Reply.raw(405, b'{"message": "only GET is allowed here"}', {"Allow": "GET"})
 
 
-def _execution_id(path: str) -> str | None:
-    """Return the execution ID in the path of a status request; None for any other path."""
-    segment = path.removeprefix(_STATUS_PATH)
-    is_status_path = path.startswith(_STATUS_PATH) and segment != "" and "/" not in segment
-    return unquote(segment) if is_status_path else None
+def _target_of(path: str) -> tuple[_Kind | None, str | None]:
+    """Return the kind of task in a path, and the execution ID if it is that of a status request; else None."""
+    if path in _SUBMIT_PATHS:
+        return _SUBMIT_PATHS[path], None
+    for prefix, kind in _STATUS_PATHS.items():
+        segment = path.removeprefix(prefix)
+        if path.startswith(prefix) and segment and "/" not in segment:
+            return kind, unquote(segment)
+    return None, None

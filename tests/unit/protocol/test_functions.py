@@ -189,9 +189,9 @@ def test_a_decode_error_keeps_no_other_error_which_could_hold_the_body(body: Any
 
 def test_a_detail_is_one_short_line() -> None:
     running = StatusField("status", {"Running": 0}, running=0)
-    reply = StateReply("function", "id", Response(200, {}, b'{"status": "Running"}'), NOW, running)
+    reply = StateReply("function", "id", Response(200, {}, b'{"status": "Running", "n": 5}'), NOW, running)
     with pytest.raises(errors.DecodeError) as caught:
-        reply.structure(5, ClearTextSolution, "a\nb\u2028" * 500)
+        reply.part("n", ClearTextSolution, "a\nb\u2028" * 500)
     assert r"a\nb\u2028" in caught.value.detail
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) == 1024
@@ -214,7 +214,7 @@ def test_a_detail_is_one_short_line() -> None:
 def test_an_unknown_status_is_never_taken_for_success(reply: dict[str, Any], status: str | None) -> None:
     with pytest.raises(errors.UnknownStatusError, match="keep_waiting") as caught:
         read(reply)
-    assert caught.value.verification_status == status
+    assert caught.value.received_status == status
     assert caught.value.kind == "function"
     assert str(caught.value).isprintable()
 

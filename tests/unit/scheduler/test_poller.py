@@ -707,7 +707,7 @@ async def test_leaving_a_batch_of_many_is_done_at_once_if_it_is_cancelled() -> N
     poller = FakeDispatcher().poller()
     group = WaiterGroup(poller.source, EVERY_SECOND, lambda *_: None)
     for number in range(1000):
-        poller.poller.start(group, str(number))
+        poller.start_in(group, str(number))
     leaving = asyncio.create_task(poller.poller.discard_all(group))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -769,8 +769,8 @@ async def test_a_group_may_be_empty_for_a_while() -> None:
     ends: list[Any] = []
     group = WaiterGroup(poller.source, policy(deadline=10), lambda _, end: ends.append(end))
     poller.start("ahead of them", policy(deadline=1), lambda *_: None)
-    poller.poller.discard(poller.poller.start(group, "first"))
-    poller.poller.start(group, "second")
+    poller.poller.discard(poller.start_in(group, "first"))
+    poller.start_in(group, "second")
     await asyncio.sleep(10)
     assert [end.execution_id for end in ends] == ["second"]
 

@@ -1,0 +1,162 @@
+"""The lines of a checkpoint: outcomes as JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+import cattrs
+
+from truebit_async._checkpoint_errors import CheckpointError, NoFinalStateError, RecordedError
+from truebit_async._protocol.converter import json_name, make_converter
+from truebit_async.models import AnyExecution, ApiExecution, Execution, Outcome
+from truebit_async.models.common import ExecutionT_co, OutputT_co
+from truebit_async.models.functions import FUNCTION
+
+ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
+
+
+@attrs.frozen
+class Record(Generic[ExecutionT_co]):
+    """An outcome as it is read back from a line.
+
+    Attributes:
+        execution_id: the ID that was waited for.
+        execution: the final state; None if there was no final state.
+        error: why there was none.
+        polls: how many polls were answered or failed.
+        elapsed: seconds the wait took, to the millisecond.
+        kind: the kind of task, such as ``"function"``.
+
+    Raises:
+        ValueError: it was given both an execution and an error, or neither.
+    """
+
+    execution_id: str
+    execution: ExecutionT_co | None
+    error: RecordedError | None
+    polls: int
+    elapsed: float
+    kind: str = FUNCTION
+
+    def __attrs_post_init__(self) -> None:
+        if (self.execution is None) == (self.error is None):
+            msg = f"the record of execution {self.execution_id!r} needs either an execution or an error"
+            raise ValueError(msg)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it holds a final state, so that nobody needs to ask again."""
+        return self.execution is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it holds a final state and the execution succeeded."""
+        return self.execution is not None and self.execution.succeeded
+
+    @property
+    def output(self: Record[AnyExecution[OutputT_co]]) -> OutputT_co:
+        """The verified output.
+
+        Raises:
+            NoFinalStateError: the record holds no final state.
+            TruebitError: the error that the execution raises when it has no verified output.
+        """
+        if self.execution is not None:
+            return self.execution.output
+        error = cast("RecordedError", self.error)  # __attrs_post_init__ has checked that one of the two is there
+        raise NoFinalStateError(self.execution_id, error, kind=self.kind)
+
+
+def outcome_as_json(outcome: Outcome[AnyExecution[object]]) -> str:
+    """Return the line for an outcome, without its line break. Every field is always there.
+
+    Args:
+        outcome: the outcome.
+    """
+    error = outcome.error
+    line: dict[str, object] = {"executionId": outcome.execution_id, "kind": outcome.kind}
+    line |= dict.fromkeys(_state_names(_EXECUTION_CLASSES[outcome.kind]))
+    if outcome.execution is not None:
+        line |= make_converter().unstructure(outcome.execution)
+    line |= {
+        "polls": outcome.polls,
+        "elapsed": round(outcome.elapsed, 3),
+        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+    }
+    return json.dumps(line)
+
+
+@attrs.frozen
+class _Line:
+    """The fields of every line, beside those of the execution."""
+
+    execution_id: str
+    kind: str
+    polls: int
+    elapsed: float
+    error: RecordedError | None
+
+
+_COMMON_NAMES = [json_name(field.name) for field in attrs.fields(_Line)]
+_EXECUTION_CLASSES: dict[str, type[AnyExecution[object]]] = {cls.kind: cls for cls in (Execution, ApiExecution)}
+
+
+def execution_class_of(kind: str) -> type[AnyExecution[object]]:
+    """Return the class of the executions of a kind of task.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind not in _EXECUTION_CLASSES:
+        msg = f"kind must be one of {', '.join(map(repr, _EXECUTION_CLASSES))}, not {kind!r}"
+        raise ValueError(msg)
+    return _EXECUTION_CLASSES[kind]
+
+
+@functools.cache
+def _state_names(execution_class: type[AnyExecution[object]]) -> list[str]:
+    """Return the names of the fields of a line that hold the state of an execution."""
+    _, *fields = attrs.fields(cast("Any", execution_class))  # the first one is the ID
+    return [json_name(field.name) for field in fields]
+
+
+def read_line(line: bytes, number: int, path: str, execution_class: type[ExecutionT]) -> Record[ExecutionT]:
+    """Return the record of a line.
+
+    Args:
+        line: the line.
+        number: its number in the file, for errors.
+        path: the file, for errors.
+        execution_class: the class of executions of the kind that the file holds.
+
+    Raises:
+        CheckpointError: it is not an outcome, or one of another kind of task.
+    """
+    try:
+        fields = json.loads(line)
+        kind = fields["kind"]
+        state_names = _state_names(execution_class)
+        if kind == execution_class.kind and fields.keys() == {*_COMMON_NAMES, *state_names}:
+            parsed = make_converter().structure(fields, _Line)
+            execution = None
+            if parsed.error is None:
+                execution = make_converter().structure(fields, execution_class)
+            elif any(fields[name] is not None for name in state_names):
+                raise not_an_outcome(number, path)
+            return Record(parsed.execution_id, execution, parsed.error, parsed.polls, parsed.elapsed, parsed.kind)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, cattrs.BaseValidationError):
+        kind = None
+    if isinstance(kind, str) and kind != execution_class.kind:
+        detail = (
+            f"line {number} is about an execution of kind {kind!r}, not {execution_class.kind!r}; name another file"
+        )
+        raise CheckpointError(None, path, detail)
+    raise not_an_outcome(number, path)
+
+
+def not_an_outcome(number: int, path: str) -> CheckpointError:
+    """Return the error for a line that is not an outcome."""
+    return CheckpointError(None, path, f"line {number} is not an outcome; does the file belong to something else?")

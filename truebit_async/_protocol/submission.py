@@ -1,0 +1,67 @@
+"""What the submissions of tasks of all kinds have in common.
+
+Source: the dispatcher's API description, operations ``executeTaskByName`` and ``executeApiTaskByName``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from truebit_async._protocol.body import excerpt, explain, parse_json
+from truebit_async._protocol.failures import failure
+from truebit_async._protocol.ids import check_execution_id
+from truebit_async._protocol.messages import Request, Response
+from truebit_async.errors import DecodeError, InvalidExecutionIdError, TruebitError
+
+# A dispatcher that answers so has refused the task. 408 and 425 say that it did not take in the request, or not yet.
+_MAY_HAVE_RUN_ALL_THE_SAME = {408, 425}
+
+
+def submission_request(path: str, kind: str, fields: Mapping[str, object]) -> Request:
+    """Return the request that submits a task.
+
+    Args:
+        path: the path of the endpoint.
+        kind: the kind of task.
+        fields: the JSON object. What is None is left out.
+    """
+    sent = {name: value for name, value in fields.items() if value is not None}
+    body = json.dumps({**sent, "async": True}, allow_nan=False).encode()
+    headers = {"Content-Type": "application/json"}
+    return Request("POST", path, kind, headers=headers, body=body, is_repeatable=False)
+
+
+def read_submission(kind: str, response: Response, now: float) -> str:
+    """Return the execution ID that a response to a submission holds.
+
+    Args:
+        kind: the kind of task.
+        response: the response. One that already holds a result has the ID as well.
+        now: the wall clock, in seconds since the epoch, to read dates by.
+
+    Raises:
+        ApiError: the status is an error.
+        UnexpectedResponseError: the status is not documented, or there is no execution ID. As for a 5xx, the task may
+            have run.
+    """
+    error: TruebitError
+    if response.status != 200:
+        error = failure(kind, None, response, now)
+        is_refused = 400 <= response.status <= 499 and response.status not in _MAY_HAVE_RUN_ALL_THE_SAME
+        error.may_have_run = not is_refused
+        raise error
+    try:
+        reply = parse_json(response.body)
+    except (ValueError, RecursionError) as problem:
+        detail = explain(problem)
+    else:
+        execution_id = reply.get("executionId") if isinstance(reply, dict) else None
+        try:
+            return check_execution_id(execution_id, kind)
+        except InvalidExecutionIdError as problem:
+            detail = f"executionId is missing or cannot be one: {problem.reason}"
+    # Not in a block above: a JSONDecodeError holds the whole body, and would be kept as the context.
+    error = DecodeError(None, 200, detail, excerpt(response.body), kind=kind)
+    error.may_have_run = True
+    raise error

@@ -1,0 +1,122 @@
+"""One submission of a task: it is repeated only if it cannot have arrived, or was refused for now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from truebit_async._protocol.messages import Response, TaskRules
+from truebit_async._protocol.submission import read_submission
+from truebit_async._scheduler.poller import Poller
+from truebit_async._scheduler.source import Source
+from truebit_async._transport import Transport
+from truebit_async.errors import (
+    MissingApiKeyError,
+    RateLimitedError,
+    SessionClosedError,
+    SubmissionUncertainError,
+    TransportError,
+    TruebitError,
+    VerificationTimeoutError,
+)
+from truebit_async.events import Submitted
+from truebit_async.policy import PollPolicy
+
+
+class Submission:
+    """The submission of one task.
+
+    Args:
+        rules: the rules of its kind of task.
+        task: the task.
+        transport: sends the request.
+        poller: schedules it.
+    """
+
+    def __init__(self, rules: TaskRules[Any, Any], task: object, transport: Transport, poller: Poller) -> None:
+        self._kind = rules.name
+        self._request = rules.submit_request(task, time.time())
+        self._transport = transport
+        self._poller = poller
+        self._started = 0.0
+        self._may_have_arrived = False
+        self._execution_id: str | None = None
+
+    async def run(self, policy: PollPolicy) -> str:
+        """Submit the task; return its execution ID.
+
+        Args:
+            policy: the budgets.
+
+        Raises:
+            TruebitError: see `Tasks.submit`.
+        """
+        self._poller.check_open(kind=self._kind)
+        if not self._transport.has_api_key:
+            raise MissingApiKeyError(None, kind=self._kind)
+        self._started = self._poller.bind().time()
+        source: Source[str] = Source(self._kind, self._send, lambda _: True, has_events=False)
+        try:
+            return await self._poller.get_state(source, "", policy)
+        except asyncio.CancelledError as error:
+            if self._execution_id is not None:
+                note_execution(error, self._execution_id, self._kind)
+            elif self._may_have_arrived:
+                error.add_note("A submission was sent, and may have arrived: the task may run, and be billed.")
+            raise
+        except TruebitError as error:
+            failure = self._failure(error)
+        raise failure
+
+    async def _send(self, execution_id: str, request_timeout: float, *, on_new_connection: bool) -> str:  # noqa: ARG002
+        try:
+            response = await self._transport.send(
+                self._request,
+                request_timeout=request_timeout,
+                on_new_connection=on_new_connection,
+                on_sent=self._note_sent,
+            )
+        except TruebitError as error:
+            error.may_have_run = self._may_have_arrived
+            raise
+        try:
+            self._execution_id = self._transport.read(response, self._read)
+        except RateLimitedError:  # refused for now
+            self._may_have_arrived = False
+            raise
+        # Now, and not when the caller wakes up: it may have been cancelled meanwhile.
+        seconds = self._poller.bind().time() - self._started
+        self._poller.emitter.emit(Submitted, self._execution_id, self._kind, seconds)
+        return self._execution_id
+
+    def _note_sent(self) -> None:
+        self._may_have_arrived = True
+
+    def _read(self, response: Response) -> str:
+        return read_submission(self._kind, response, time.time())
+
+    def _failure(self, error: TruebitError) -> TruebitError:
+        """Return the error to raise in place of one that ended the submission."""
+        if isinstance(error, VerificationTimeoutError):
+            detail = f"the deadline of {error.deadline:g} s passed"
+            if self._may_have_arrived:
+                return _caused(SubmissionUncertainError(None, detail, kind=self._kind, may_have_run=True), error)
+            if error.last_error is not None:
+                return error.last_error
+            return _caused(TransportError(None, f"{detail} before it was its turn", kind=self._kind), error)
+        if isinstance(error, TransportError) and error.may_have_run:
+            return _caused(SubmissionUncertainError(None, error.detail, kind=self._kind, may_have_run=True), error)
+        if isinstance(error, SessionClosedError):
+            error.may_have_run = self._may_have_arrived
+        return error
+
+
+def note_execution(error: BaseException, execution_id: str, kind: str) -> None:
+    """Note on an error which execution it leaves behind."""
+    error.add_note(f"The {kind} task was submitted: its execution {execution_id!r} goes on, and can be waited for.")
+
+
+def _caused(error: TruebitError, cause: TruebitError) -> TruebitError:
+    error.__cause__ = cause
+    return error
