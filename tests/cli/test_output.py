@@ -46,6 +46,7 @@ def test_the_command_runs_with_closed_streams(server: Simulator, closed: str) ->
     assert ran.stderr == ""
 
 
+@pytest.mark.full
 def test_a_pipe_is_refused_as_the_out_file(server: Simulator) -> None:
     command = [sys.executable, "-m", "truebit_async", "wait", "--base-url", server.url, "id", "--out", "/dev/stdout"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -150,6 +150,7 @@ async def test_a_live_display_does_not_write_to_stdout(
     assert "2 of 2 finished: 1 indeterminate, 1 no final state" in screen.getvalue()
 
 
+@pytest.mark.full
 async def test_ten_frames_a_second_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = []
     progress = BatchProgress(Console(file=io.StringIO(), force_terminal=True), live=True)

@@ -241,6 +241,7 @@ def test_no_live_display_if_results_go_through_a_pipe(
 # The reference in the documentation
 
 
+@pytest.mark.full
 def test_markup_does_not_leak_into_the_generated_reference() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "typer", "truebit_async.cli.app", "utils", "docs", "--name", "truebit-async"],

@@ -124,6 +124,7 @@ def test_every_fate_conforms(server: Simulator, execution_id: str) -> None:
     assert body.get("executionId") == (execution_id if status == 200 else None)
 
 
+@pytest.mark.full
 @settings(max_examples=100, deadline=None)
 @given(case=OPERATION.as_strategy() | st.sampled_from(sorted(FATES)).map(case_of))
 def test_generated_requests_get_conforming_replies(server: Simulator, case: schemathesis.Case[Any]) -> None:

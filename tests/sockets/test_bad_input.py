@@ -72,6 +72,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("status", "error"), ERRORS)
 @pytest.mark.parametrize(("body", "message"), BODIES)
 async def test_error_statuses(

@@ -382,6 +382,7 @@ def test_a_new_connection_was_never_used_and_is_not_used_again(run: Run, request
     run(main())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("stray", [*STRAY])
 @pytest.mark.parametrize("has_read", [True, False])
 def test_a_server_that_speaks_first_is_not_heard(

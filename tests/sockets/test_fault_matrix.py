@@ -195,6 +195,7 @@ def test_fault(
     assert result.seconds < 3
 
 
+@pytest.mark.full
 @every_entry_point
 def test_every_status_code(server: HostileServer, command: Callable[..., Errors], entry_point: str) -> None:
     ids, policy = [fault.name for fault in STATUSES], policy_for(STATUSES[0])
@@ -219,6 +220,7 @@ def overruns() -> dict[tuple[str, str], float]:
     return {}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fault", LIMITED, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 def test_the_deadline_holds(
@@ -246,6 +248,7 @@ def test_the_deadline_holds(
 LARGE = [fault for fault in FAULTS if any(word in fault.name for word in ("bomb", "MB", "for ever", "100,000"))]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fault", LARGE, ids=lambda fault: fault.name)
 def test_one_reply_does_not_fill_the_memory(server: HostileServer, fault: Fault) -> None:
     asyncio.run(ask_each(batch, server.urls["http"], policy_for(fault), ["good"]))  # whatever is made once, is made

@@ -199,6 +199,7 @@ DROPPED = {"half of a head", "empty line"}
 """What aiohttp's parser takes in without a trace. The next request may use the connection, but is answered truly."""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_with_the_answer", [False, True], ids=["later", "with the answer"])
 @pytest.mark.parametrize("unasked", UNASKED)
 async def test_a_connection_that_has_spoken_unasked_is_not_used_again(unasked: str, is_with_the_answer: bool) -> None:

@@ -82,6 +82,7 @@ async def outcome_of(url: str, policy: PollPolicy) -> Outcome[Execution]:
         return outcome
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_an_outcome_that_failed_holds_no_frames(failure: str) -> None:
     answer, error_type = FAILURES[failure]

@@ -376,6 +376,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.full
 def test_in_development_mode_nothing_is_said() -> None:
     ran = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT],

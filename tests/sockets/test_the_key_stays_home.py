@@ -133,6 +133,7 @@ async def test_a_large_reply_is_searched_too() -> None:
     assert caught.value.message == "***"
 
 
+@pytest.mark.full
 def test_the_command_does_not_show_it(
     server: HostileServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_the_command_does_not_show_it(
 # Requests to others
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("target", ["same host", "other host", "other scheme"])
 async def test_a_redirect_takes_it_nowhere(status: int, target: str) -> None:

@@ -106,6 +106,7 @@ class FailingOnce:
         return asyncio.Task(work, loop=loop, **options)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("armed_at", [0.0, 0.5, 2.2])
 @pytest.mark.parametrize("error_type", [MemoryError, RuntimeError])
 @pytest.mark.parametrize("max_concurrency", [1, 64])
@@ -234,6 +235,7 @@ def causes_of(error: BaseException | None) -> list[BaseException]:
     return causes
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("error", [RuntimeError("bug"), MemoryError(), asyncio.CancelledError()], ids=repr)
 @pytest.mark.parametrize("on_attempt", [1, 2])
 @pytest.mark.parametrize("execution_id", ["id-0", "alone"])

@@ -200,6 +200,7 @@ def seconds(body: bytes) -> float:
     return min(times)
 
 
+@pytest.mark.full
 @pytest.mark.no_cover
 @pytest.mark.usefixtures("parser")
 def test_eight_megabytes_of_backslashes_take_no_longer_than_letters() -> None:

@@ -115,6 +115,7 @@ def test_a_part_of_a_short_key_stays() -> None:
     assert Redactor("12345678").redact("1234567 2345678 12345678 234567") == "*** *** *** ***"
 
 
+@pytest.mark.full
 @pytest.mark.no_cover
 @pytest.mark.parametrize("key", ["planted-key-5eC4e7", "\\" * 40 + "xyz", "(" * 40])
 @pytest.mark.parametrize("text", ["\\", "a", '\\"', "\\u00e9", "\\u0070", "\\n", "%41", "p", "("])
