@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import json
 from typing import Any, Generic, TypeVar, cast
@@ -12,7 +13,7 @@ import cattrs
 from truebit_async._checkpoint_errors import CheckpointError, NoFinalStateError, RecordedError
 from truebit_async._protocol.converter import json_name, make_converter
 from truebit_async.models import AnyExecution, ApiExecution, Execution, Outcome
-from truebit_async.models.common import ExecutionT_co, OutputT_co
+from truebit_async.models.common import ExecutionT_co, OutputT_co, check_one_of
 from truebit_async.models.functions import FUNCTION
 
 ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
@@ -29,6 +30,7 @@ class Record(Generic[ExecutionT_co]):
         polls: how many polls were answered or failed.
         elapsed: seconds the wait took, to the millisecond.
         kind: the kind of task, such as ``"function"``.
+        tag: the ``tag`` of the task, else its index, if ``run_many`` submitted it; otherwise None.
 
     Raises:
         ValueError: it was given both an execution and an error, or neither.
@@ -40,11 +42,10 @@ class Record(Generic[ExecutionT_co]):
     polls: int
     elapsed: float
     kind: str = FUNCTION
+    tag: str | int | None = None
 
     def __attrs_post_init__(self) -> None:
-        if (self.execution is None) == (self.error is None):
-            msg = f"the record of execution {self.execution_id!r} needs either an execution or an error"
-            raise ValueError(msg)
+        check_one_of(self.execution, self.error, f"the record of execution {self.execution_id!r}")
 
     @property
     def is_final(self) -> bool:
@@ -70,14 +71,62 @@ class Record(Generic[ExecutionT_co]):
         raise NoFinalStateError(self.execution_id, error, kind=self.kind)
 
 
+class SubmissionState(enum.StrEnum):
+    """What is known of the submission of a task."""
+
+    SENT = "sent"
+    """It was about to be sent, and no response is known: the task may run."""
+    ACCEPTED = "accepted"
+    """It has an execution."""
+    REFUSED = "refused"
+    """It was refused: the task does not run."""
+
+
+@attrs.frozen
+class RecordedSubmission:
+    """What a checkpoint keeps of the submission of a task.
+
+    Attributes:
+        tag: the ``tag`` of the task, else its index.
+        digest: identifies the request.
+        state: what is known of it.
+        execution_id: its execution; empty if it has none.
+    """
+
+    tag: str | int
+    digest: str
+    state: SubmissionState
+    execution_id: str = ""
+
+
+def submission_as_json(submission: RecordedSubmission, kind: str) -> str:
+    """Return the line for a submission, without its line break.
+
+    Args:
+        submission: the submission.
+        kind: the kind of task.
+    """
+    line = {
+        "executionId": submission.execution_id,
+        "kind": kind,
+        "tag": submission.tag,
+        "digest": submission.digest,
+        "submission": submission.state,
+        "error": None,  # the last field of every line
+    }
+    return json.dumps(line)
+
+
 def outcome_as_json(outcome: Outcome[AnyExecution[object]]) -> str:
-    """Return the line for an outcome, without its line break. Every field is always there.
+    """Return the line for an outcome, without its line break. Every field but ``tag`` is always there.
 
     Args:
         outcome: the outcome.
     """
     error = outcome.error
     line: dict[str, object] = {"executionId": outcome.execution_id, "kind": outcome.kind}
+    if outcome.tag is not None:
+        line["tag"] = outcome.tag
     line |= dict.fromkeys(_state_names(_EXECUTION_CLASSES[outcome.kind]))
     if outcome.execution is not None:
         line |= make_converter().unstructure(outcome.execution)
@@ -101,6 +150,7 @@ class _Line:
 
 
 _COMMON_NAMES = [json_name(field.name) for field in attrs.fields(_Line)]
+_SUBMISSION_NAMES = {"executionId", "kind", "tag", "digest", "submission", "error"}
 _EXECUTION_CLASSES: dict[str, type[AnyExecution[object]]] = {cls.kind: cls for cls in (Execution, ApiExecution)}
 
 
@@ -123,8 +173,10 @@ def _state_names(execution_class: type[AnyExecution[object]]) -> list[str]:
     return [json_name(field.name) for field in fields]
 
 
-def read_line(line: bytes, number: int, path: str, execution_class: type[ExecutionT]) -> Record[ExecutionT]:
-    """Return the record of a line.
+def read_line(
+    line: bytes, number: int, path: str, execution_class: type[ExecutionT]
+) -> Record[ExecutionT] | RecordedSubmission:
+    """Return what a line holds: an outcome or a submission.
 
     Args:
         line: the line.
@@ -133,12 +185,15 @@ def read_line(line: bytes, number: int, path: str, execution_class: type[Executi
         execution_class: the class of executions of the kind that the file holds.
 
     Raises:
-        CheckpointError: it is not an outcome, or one of another kind of task.
+        CheckpointError: it is neither, or about another kind of task.
     """
     try:
         fields = json.loads(line)
         kind = fields["kind"]
+        if kind == execution_class.kind and fields.keys() == _SUBMISSION_NAMES:
+            return _read_submission(fields)
         state_names = _state_names(execution_class)
+        tag = _read_tag(fields.pop("tag")) if "tag" in fields else None
         if kind == execution_class.kind and fields.keys() == {*_COMMON_NAMES, *state_names}:
             parsed = make_converter().structure(fields, _Line)
             execution = None
@@ -146,7 +201,7 @@ def read_line(line: bytes, number: int, path: str, execution_class: type[Executi
                 execution = make_converter().structure(fields, execution_class)
             elif any(fields[name] is not None for name in state_names):
                 raise not_an_outcome(number, path)
-            return Record(parsed.execution_id, execution, parsed.error, parsed.polls, parsed.elapsed, parsed.kind)
+            return Record(parsed.execution_id, execution, parsed.error, parsed.polls, parsed.elapsed, kind, tag)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, cattrs.BaseValidationError):
         kind = None
     if isinstance(kind, str) and kind != execution_class.kind:
@@ -155,6 +210,25 @@ def read_line(line: bytes, number: int, path: str, execution_class: type[Executi
         )
         raise CheckpointError(None, path, detail)
     raise not_an_outcome(number, path)
+
+
+def _read_submission(fields: dict[str, Any]) -> RecordedSubmission:
+    state = SubmissionState(fields["submission"])
+    execution_id, digest = fields["executionId"], fields["digest"]
+    if not (isinstance(execution_id, str) and isinstance(digest, str)):
+        msg = "executionId and digest are texts"
+        raise TypeError(msg)
+    if (state is SubmissionState.ACCEPTED) != bool(execution_id):
+        msg = "a submission has an execution if it was accepted"
+        raise ValueError(msg)
+    return RecordedSubmission(_read_tag(fields["tag"]), digest, state, execution_id)
+
+
+def _read_tag(tag: object) -> str | int:
+    if isinstance(tag, bool) or not isinstance(tag, str | int):
+        msg = "a tag is a text or an index"
+        raise TypeError(msg)
+    return tag
 
 
 def not_an_outcome(number: int, path: str) -> CheckpointError:

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import select
 import weakref
-from types import SimpleNamespace
+from collections.abc import Callable
+from contextvars import ContextVar
 
 import aiohttp
 import attrs
 
-
-def tell_when_connected() -> aiohttp.TraceConfig:
-    """Return a tracing that calls ``trace_request_ctx`` of a request, if there is one, once it has a connection."""
-
-    async def on_connected(
-        _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceConnectionCreateEndParams
-    ) -> None:
-        if context.trace_request_ctx is not None:
-            context.trace_request_ctx()
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(on_connected)
-    return config
+before_sending: ContextVar[Callable[[], None] | None] = ContextVar("before_sending", default=None)
+"""Called when a request has a connection and is about to be sent. If it raises, the request is not sent."""
 
 
 class ConnectionLostError(aiohttp.ClientError):
@@ -81,11 +71,22 @@ class CheckedConnector(aiohttp.TCPConnector):
                 # TLS sends more after its handshake, so only a plain connection must be silent.
                 has_input = protocol is not None and not req.is_ssl() and _has_input(protocol)
             if protocol is None or not (has_input or protocol.should_close):
+                _call_before_sending(connection)
                 return connection
             connection.close()
             if use is None:
                 msg = "the server sent bytes before the request"
                 raise aiohttp.ClientConnectionError(msg)
+
+
+def _call_before_sending(connection: aiohttp.connector.Connection) -> None:
+    function = before_sending.get()
+    if function is not None:
+        try:
+            function()
+        except BaseException:
+            connection.close()
+            raise
 
 
 @attrs.define

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from truebit_async._protocol.messages import Response, TaskRules
 from truebit_async._protocol.submission import read_submission
@@ -13,7 +13,6 @@ from truebit_async._scheduler.source import Source
 from truebit_async._transport import Transport
 from truebit_async.errors import (
     MissingApiKeyError,
-    RateLimitedError,
     SessionClosedError,
     SubmissionUncertainError,
     TransportError,
@@ -22,6 +21,21 @@ from truebit_async.errors import (
 )
 from truebit_async.events import Submitted
 from truebit_async.policy import PollPolicy
+
+MIN_NOT_FOUND_GRACE = 5.0  # seconds after a submission in which a 404 says "not there yet"
+
+
+class Journal(Protocol):
+    """Is told about the submission of a task at the moment when something becomes known. What it raises ends it."""
+
+    def sent(self) -> None:
+        """Note that it is about to be sent."""
+
+    def accepted(self, execution_id: str) -> None:
+        """Note that it has an execution."""
+
+    def refused(self) -> None:
+        """Note that it was refused after all: the task does not run."""
 
 
 class Submission:
@@ -32,13 +46,22 @@ class Submission:
         task: the task.
         transport: sends the request.
         poller: schedules it.
+        journal: is told about it; None tells nobody.
     """
 
-    def __init__(self, rules: TaskRules[Any, Any], task: object, transport: Transport, poller: Poller) -> None:
+    def __init__(
+        self,
+        rules: TaskRules[Any, Any],
+        task: object,
+        transport: Transport,
+        poller: Poller,
+        journal: Journal | None = None,
+    ) -> None:
         self._kind = rules.name
         self._request = rules.submit_request(task, time.time())
         self._transport = transport
         self._poller = poller
+        self._journal = journal
         self._started = 0.0
         self._may_have_arrived = False
         self._execution_id: str | None = None
@@ -79,18 +102,26 @@ class Submission:
             )
         except TruebitError as error:
             error.may_have_run = self._may_have_arrived
+            if isinstance(error, TransportError):
+                error.connection_was_stale = False  # it would be repeated at once
             raise
         try:
             self._execution_id = self._transport.read(response, self._read)
-        except RateLimitedError:  # refused for now
-            self._may_have_arrived = False
+        except TruebitError as error:
+            self._may_have_arrived = error.may_have_run
+            if self._journal is not None and not error.may_have_run:
+                self._journal.refused()
             raise
         # Now, and not when the caller wakes up: it may have been cancelled meanwhile.
         seconds = self._poller.bind().time() - self._started
         self._poller.emitter.emit(Submitted, self._execution_id, self._kind, seconds)
+        if self._journal is not None:
+            self._journal.accepted(self._execution_id)
         return self._execution_id
 
     def _note_sent(self) -> None:
+        if self._journal is not None:
+            self._journal.sent()
         self._may_have_arrived = True
 
     def _read(self, response: Response) -> str:

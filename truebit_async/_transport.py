@@ -13,7 +13,7 @@ from yarl import URL
 
 from truebit_async._arguments import check_api_key, check_base_url
 from truebit_async._causes import with_causes
-from truebit_async._connections import CheckedConnector, CheckedResponse, ConnectionLostError, tell_when_connected
+from truebit_async._connections import CheckedConnector, CheckedResponse, ConnectionLostError, before_sending
 from truebit_async._protocol.body import EXCERPT_BYTES, excerpt
 from truebit_async._protocol.messages import Request, Response
 from truebit_async._protocol.redaction import Redactor
@@ -103,8 +103,8 @@ class Transport:
                 by the server at the moment when the request is sent.
             request_timeout: limit of the whole exchange, in seconds.
             on_new_connection: whether to open a connection for it. An injected client session decides for itself.
-            on_sent: called when a request that is not repeatable is about to be sent; with an injected client session,
-                at the beginning.
+            on_sent: called when the request has a connection and is about to be sent; with an injected client session,
+                at the beginning. If it raises, the request is not sent.
 
         Raises:
             TransportError: there was no complete response, or something between here and the server failed. It has
@@ -114,10 +114,15 @@ class Transport:
             SessionClosedError: the transport, or an injected client session, is or was meanwhile closed.
         """
         http = self._client_session(request, on_new_connection=on_new_connection or not request.is_repeatable)
+        if on_sent is not None:
+            if http is self._injected:
+                on_sent()
+            else:
+                before_sending.set(on_sent)
         limit = self._limits.begin(request_timeout)
         try:
             async with limit:
-                return await self._read(await self._request(http, request, on_sent), request)
+                return await self._read(await self._request(http, request), request)
         except TruebitError as error:
             failure = error.with_traceback(None)  # its frames hold the response, which may mention the key
         except Exception as error:  # noqa: BLE001  # also what tracing or a middleware of an injected session raises
@@ -127,6 +132,8 @@ class Transport:
                 failure = self._failure(request, error, request_timeout if limit.expired() else None)
         finally:
             self._limits.end(limit)
+            if on_sent is not None:
+                before_sending.set(None)
         raise failure  # not in a block above: the error would be its context, and may mention the key
 
     @property
@@ -154,10 +161,10 @@ class Transport:
             redacted = self._redacted(response)
             if redacted is response:
                 raise
-            execution_id, kind = error.execution_id, error.kind
+            execution_id, kind, may_have_run = error.execution_id, error.kind, error.may_have_run
         read(redacted)  # this raises the same error, with excerpts that do not have the key
         detail = "it repeats the API key, and cannot be read unless the key is removed"
-        raise DecodeError(execution_id, response.status, detail, "", kind=kind)
+        raise DecodeError(execution_id, response.status, detail, "", kind=kind, may_have_run=may_have_run)
 
     def _redacted(self, response: Response) -> Response:
         return response if self._redactor is None else self._redactor.redact_response(response)
@@ -180,18 +187,14 @@ class Transport:
             return self._injected
         if on_new_connection:
             if self._unpooled is None:
-                connector = CheckedConnector(limit=self._max_connections, force_close=True)
-                self._unpooled = self._open(connector, [tell_when_connected()])
+                self._unpooled = self._open(CheckedConnector(limit=self._max_connections, force_close=True))
             return self._unpooled
         if self._pooled is None:
             self._pooled = self._open(CheckedConnector(limit=self._max_connections))
         return self._pooled
 
-    def _open(
-        self, connector: aiohttp.TCPConnector, trace_configs: list[aiohttp.TraceConfig] | None = None
-    ) -> aiohttp.ClientSession:
+    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            trace_configs=trace_configs,
             headers=self._headers,
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -199,21 +202,10 @@ class Transport:
             response_class=CheckedResponse,
         )
 
-    def _request(
-        self, http: aiohttp.ClientSession, request: Request, on_sent: Callable[[], None] | None
-    ) -> Awaitable[aiohttp.ClientResponse]:
+    def _request(self, http: aiohttp.ClientSession, request: Request) -> Awaitable[aiohttp.ClientResponse]:
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if http is not self._injected:  # it was opened with the options below
-            return http.request(
-                request.method,
-                url,
-                data=request.body,
-                headers=request.headers,
-                allow_redirects=False,
-                trace_request_ctx=on_sent,
-            )
-        if on_sent is not None:
-            on_sent()
+            return http.request(request.method, url, data=request.body, headers=request.headers, allow_redirects=False)
         return http.request(
             request.method,
             url,

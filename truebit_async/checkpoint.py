@@ -21,10 +21,13 @@ import attrs
 from truebit_async._checkpoint_errors import CheckpointError, NoFinalStateError, RecordedError
 from truebit_async._checkpoint_lines import (
     Record,
+    RecordedSubmission,
+    SubmissionState,
     execution_class_of,
     not_an_outcome,
     outcome_as_json,
     read_line,
+    submission_as_json,
 )
 from truebit_async._locked_file import open_locked
 from truebit_async._torn_line import end_of_last_line, may_be_torn, unterminated_line
@@ -37,6 +40,8 @@ __all__ = [
     "NoFinalStateError",
     "Record",
     "RecordedError",
+    "RecordedSubmission",
+    "SubmissionState",
     "outcome_as_json",
     "read_checkpoint",
 ]
@@ -87,7 +92,9 @@ def read_checkpoint(path: str | os.PathLike[str], kind: str = "function") -> Ite
 
 def _read(path: str, execution_class: type[ExecutionT]) -> Iterator[Record[ExecutionT]]:
     with _os_errors_explained(path), Path(path).open("rb", buffering=0) as file:
-        yield from _records(file, path, execution_class)
+        for entry in _entries(file, path, execution_class):
+            if isinstance(entry, Record):
+                yield entry
 
 
 class Checkpoint(Generic[ExecutionT]):
@@ -112,6 +119,7 @@ class Checkpoint(Generic[ExecutionT]):
 
     Attributes:
         final: the executions for which the file held a final state when it was opened, by ID.
+        submissions: the tasks that ``Tasks.run_many`` submitted until it was opened, by ``tag`` or index.
         mended: what was done about a torn last line, for a message; None if nothing was torn.
 
     Raises:
@@ -137,11 +145,22 @@ class Checkpoint(Generic[ExecutionT]):
         self._execution_class: type[AnyExecution[object]] = execution_class_of(kind)
         self._torn_at: int | None = None  # where a line begins that may not be whole
         self.final: Mapping[str, FinalState] = {}
+        self.submissions: Mapping[str | int, RecordedSubmission] = {}
         self.mended: str | None = None
         with contextlib.ExitStack() as stack, _os_errors_explained(self._path):
             self._file = stack.enter_context(open_locked(self._path))
             self._take_stock(resume=resume)
             stack.pop_all()
+
+    @property
+    def kind(self) -> str:
+        """The kind of task that it holds."""
+        return self._execution_class.kind
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._path
 
     def __enter__(self) -> Self:
         return self
@@ -166,10 +185,22 @@ class Checkpoint(Generic[ExecutionT]):
         if not isinstance(outcome, Outcome):
             msg = f"write() takes an Outcome, not {type(outcome).__name__}; pass what wait_for_verifications() yields"
             raise TypeError(msg)
-        if outcome.kind != (kind := self._execution_class.kind):
-            detail = f"it holds executions of kind {kind!r}, not {outcome.kind!r}; name another file for those"
+        if outcome.kind != self.kind:
+            detail = f"it holds executions of kind {self.kind!r}, not {outcome.kind!r}; name another file for those"
             raise CheckpointError(outcome.execution_id, self._path, detail, kind=outcome.kind)
         self._append(outcome_as_json(outcome).encode() + b"\n")
+
+    def write_submission(self, submission: RecordedSubmission) -> None:
+        """Append what is known of the submission of a task. ``Tasks.run_many`` does so.
+
+        Args:
+            submission: what is known.
+
+        Raises:
+            CheckpointError: as for `write`.
+            ValueError: the file is closed.
+        """
+        self._append(submission_as_json(submission, self.kind).encode() + b"\n")
 
     def close(self) -> None:
         """Close the file, which releases its lock. Closing twice is fine.
@@ -213,11 +244,14 @@ class Checkpoint(Generic[ExecutionT]):
         size = self._file.seek(0, os.SEEK_END)
         if size and not resume:
             raise CheckpointError(None, self._path, "it exists and is not empty; resume it, or name another file")
-        self.final = {
-            record.execution_id: _final_state(record.execution.status.value, record.succeeded)
-            for record in _records(self._file, self._path, self._execution_class)
-            if record.execution is not None
-        }
+        final: dict[str, FinalState] = {}
+        submissions: dict[str | int, RecordedSubmission] = {}
+        for entry in _entries(self._file, self._path, self._execution_class):
+            if isinstance(entry, RecordedSubmission):
+                submissions[entry.tag] = entry
+            elif entry.execution is not None:
+                final[entry.execution_id] = _final_state(entry.execution.status.value, entry.succeeded)
+        self.final, self.submissions = final, submissions
         end = end_of_last_line(self._file)
         if end == size:
             return
@@ -236,8 +270,10 @@ class Checkpoint(Generic[ExecutionT]):
         self.mended = f"the last line was torn, and its {size - end} bytes were removed"
 
 
-def _records(file: io.FileIO, path: str, execution_class: type[ExecutionT]) -> Iterator[Record[ExecutionT]]:
-    """Yield the record of every line that is whole."""
+def _entries(
+    file: io.FileIO, path: str, execution_class: type[ExecutionT]
+) -> Iterator[Record[ExecutionT] | RecordedSubmission]:
+    """Yield what every line holds that is whole."""
     end = unread = end_of_last_line(file)
     file.seek(0)
     number = 1

@@ -25,13 +25,12 @@
     │  ├─ StillRunningError                   the status is Running
     │  ├─ IndeterminateError                  verificationStatus Indeterminate
     │  └─ ExecutionFailedError                the status is Error, or a Success with a failed run
-    ├─ MissingApiKeyError                     a submission needs an API key; no request was sent
+    ├─ MissingApiKeyError, SubmissionLimitError  no request was sent: no API key; max_submissions was reached
     ├─ SessionClosedError                     the session was closed
     └─ CheckpointError, NoFinalStateError     of `truebit_async.checkpoint`
 
 Every error has an ``execution_id``, a ``kind`` and ``may_have_run``. Its text is one line: what happened, to which
-execution, what to do. Text from a server is quoted with escapes, so it cannot control a terminal. All errors pickle and
-copy.
+execution, what to do. Text from a server is quoted with escapes. All errors pickle and copy.
 """
 
 from __future__ import annotations
@@ -65,6 +64,7 @@ __all__ = [
     "ServerError",
     "SessionClosedError",
     "StillRunningError",
+    "SubmissionLimitError",
     "SubmissionUncertainError",
     "TransportError",
     "TruebitError",
@@ -123,10 +123,8 @@ class InvalidExecutionIdError(TruebitError, ValueError):
     reason: str
 
     def __str__(self) -> str:
-        return (
-            f"{shortened(self.execution_id)} is not an execution ID: {self.reason}. "
-            "Pass the executionId string that the execute call returned."
-        )
+        hint = "Pass the executionId string that the execute call returned."
+        return f"{shortened(self.execution_id)} is not an execution ID: {self.reason}. {hint}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -305,10 +303,8 @@ class RequestTimeoutError(TransportError, TimeoutError):
     request_timeout: float
 
     def __str__(self) -> str:
-        return (
-            f"{self._subject}: {one_line(self.detail)}. "
-            "Check the network and the load of this process, or raise PollPolicy(request_timeout=...)."
-        )
+        hint = "Check the network and the load of this process, or raise PollPolicy(request_timeout=...)."
+        return f"{self._subject}: {one_line(self.detail)}. {hint}"
 
 
 class SubmissionUncertainError(TransportError):
@@ -338,13 +334,12 @@ class VerificationTimeoutError(TruebitError, TimeoutError):
     elapsed: float
 
     def __str__(self) -> str:
-        seen = self.last_execution
-        last = "its status was never seen" if seen is None else f"last seen {seen.status.value}"
+        state = self.last_execution
+        last = "its status was never seen" if state is None else f"last seen {state.status.value}"
         failed = f", last failure: {self.last_error}" if self.last_error is not None else ""
-        return (
-            f"{self._subject}: not verified within the deadline of {self.deadline:g} s "
-            f"(polls: {self.polls}, {last}{failed}). Wait again with the same ID, or allow a longer deadline."
-        )
+        seen = f"(polls: {self.polls}, {last}{failed})"
+        hint = "Wait again with the same ID, or allow a longer deadline."
+        return f"{self._subject}: not verified within the deadline of {self.deadline:g} s {seen}. {hint}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -359,7 +354,6 @@ class VerificationFailedError(TruebitError):
 
     execution: AnyExecution[object]
     detail: str
-
     hint: ClassVar[str] = ""
 
     def __str__(self) -> str:
@@ -391,7 +385,13 @@ class MissingApiKeyError(TruebitError):
         return f"{self._subject}: it needs an API key. Pass api_key=... to the session, or set TRUEBIT_API_KEY."
 
 
-@attrs.define(slots=False, repr=False)
+class SubmissionLimitError(TruebitError):
+    """``max_submissions`` of `run_many` was reached before this task. It was not submitted."""
+
+    def __str__(self) -> str:
+        return f"{self._subject}: max_submissions was reached before it. Raise the limit, and resume the run."
+
+
 class SessionClosedError(TruebitError):
     """The session was closed before or during the call."""
 

@@ -15,12 +15,14 @@ from truebit_async._arguments import check_count
 from truebit_async._protocol.body import LARGE_BODY
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async._protocol.messages import Response, TaskRules
+from truebit_async._run_many import TaskBatch, run_many
 from truebit_async._scheduler.batch import wait_for_all
 from truebit_async._scheduler.poller import Poller
 from truebit_async._scheduler.source import Source
 from truebit_async._scheduler.watch import watch
-from truebit_async._submission import Submission, note_execution
+from truebit_async._submission import MIN_NOT_FOUND_GRACE, Journal, Submission, note_execution
 from truebit_async._transport import Transport
+from truebit_async.checkpoint import Checkpoint, CheckpointError
 from truebit_async.errors import RequestTimeoutError
 from truebit_async.events import PollEvent
 from truebit_async.models.common import AnyExecution, Outcome
@@ -30,8 +32,6 @@ __all__ = ["Tasks"]
 
 TaskT = TypeVar("TaskT")
 ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
-
-MIN_NOT_FOUND_GRACE = 5.0  # seconds after a submission in which a 404 says "not there yet"
 
 
 class Tasks(Generic[TaskT, ExecutionT]):
@@ -128,6 +128,77 @@ class Tasks(Generic[TaskT, ExecutionT]):
             note_execution(error, execution_id, self._rules.name)
             raise
         return outcome.unwrap()
+
+    def run_many(
+        self,
+        tasks: Iterable[TaskT] | AsyncIterable[TaskT],
+        *,
+        checkpoint: Checkpoint[ExecutionT] | None = None,
+        max_submissions: int | None = None,
+        policy: PollPolicy | None = None,
+        deadline: float | EllipsisType | None = ...,
+        max_pending: int = 100_000,
+    ) -> AsyncGenerator[Outcome[ExecutionT], None]:
+        """Submit many tasks, each of them once, and yield one `Outcome` for each as it finishes.
+
+        The ``tag`` of an outcome is that of its task, or else the index of the task in ``tasks``. A submission that
+        fails is an outcome like any other, with an empty ``execution_id``. What stops the whole run is raised after the
+        outcomes of all tasks that were submitted until then. Leaving the loop cancels the submissions under way, which
+        may have arrived.
+
+        With a checkpoint the run can be resumed: call it again with the same tasks. It writes each step of a submission
+        before the next step is taken, and each outcome before it is yielded. Resumed, it skips the tasks whose final
+        state is in the file, and waits for those that have an execution. Where an earlier run ended between sending
+        and response, the outcome is a `SubmissionUncertainError`; the task is not submitted again. Tasks that were
+        refused, or never sent, are submitted.
+
+        Args:
+            tasks: the tasks, as an iterable or an async iterable; it is read as there is room. A task is known by its
+                ``tag``, or else by its index.
+            checkpoint: an open checkpoint of this kind of task, made with ``resume=True`` to resume; None keeps
+                nothing.
+            max_submissions: how many tasks this call may submit. The other tasks get a `SubmissionLimitError`. A task
+                that was refused does not count. None sets no limit.
+            policy: the budgets of each submission and of each wait; None takes the session's. A 404 within 5 seconds
+                of the submission counts as "not there yet".
+            deadline: seconds for each submission, and again for each wait, in place of the policy's; None waits for
+                ever.
+            max_pending: how many tasks are held at once.
+
+        Raises:
+            AuthenticationError: the dispatcher refused the key before any submission or wait had succeeded.
+            PaymentRequiredError: likewise; the account has no credit.
+            MissingApiKeyError: a task was to be submitted, and the session has no API key.
+            CheckpointError: the file cannot be written, holds another kind of task, or holds the submission of another
+                task with the same tag or index.
+            SessionClosedError: the session is, or was meanwhile, closed.
+            TypeError: ``tasks`` is not iterable or holds something else than tasks; or another argument has the wrong
+                type.
+            ValueError: two tasks have the same tag; ``max_submissions`` or ``max_pending`` is below 1; ``deadline`` is
+                negative, zero, infinite or NaN.
+            Exception: whatever reading ``tasks`` or the wait strategy raised.
+        """
+        self._poller.check_open()
+        check_count("max_pending", max_pending)
+        if max_submissions is not None:
+            check_count("max_submissions", max_submissions)
+        if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable | AsyncIterable):
+            msg = f"tasks must be an iterable of tasks, not {type(tasks).__name__}; for one task use run()"
+            raise TypeError(msg)
+        if checkpoint is not None:
+            self._check_checkpoint(checkpoint)
+        batch = TaskBatch(
+            self._rules,
+            self._submission,
+            self._poller,
+            self._source,
+            self._budgets(policy, deadline),
+            max_pending=max_pending,
+            max_submitting=self._poller.max_concurrency,
+            max_submissions=max_submissions,
+            checkpoint=checkpoint,
+        )
+        return run_many(batch, tasks)
 
     async def get_execution_status(self, execution_id: str) -> ExecutionT:
         """Ask once for the state of an execution. A transient failure is tried again as the session's policy says.
@@ -266,11 +337,19 @@ class Tasks(Generic[TaskT, ExecutionT]):
         now = time.time()
         return self._transport.read(response, lambda response: self._rules.read_status(execution_id, response, now))
 
-    def _submission(self, task: TaskT) -> Submission:
+    def _check_checkpoint(self, checkpoint: Checkpoint[ExecutionT]) -> None:
+        if not isinstance(checkpoint, Checkpoint):
+            msg = f"checkpoint must be a Checkpoint, not {type(checkpoint).__name__}"
+            raise TypeError(msg)
+        if checkpoint.kind != self._rules.name:
+            detail = f"it holds executions of kind {checkpoint.kind!r}; name another file for {self._rules.name!r}"
+            raise CheckpointError(None, checkpoint.path, detail, kind=self._rules.name)
+
+    def _submission(self, task: TaskT, journal: Journal | None = None) -> Submission:
         if not isinstance(task, self._rules.task_class):
             msg = f"task must be a {self._rules.task_class.__name__}, not {type(task).__name__}"
             raise TypeError(msg)
-        return Submission(self._rules, task, self._transport, self._poller)
+        return Submission(self._rules, task, self._transport, self._poller, journal)
 
     def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
         policy = self._policy if policy is None else check_policy(policy)

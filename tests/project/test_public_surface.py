@@ -119,10 +119,11 @@ def test_every_parameter_and_attribute_is_documented_by_name() -> None:
 UNITS = {
     "max_concurrency": "requests",
     "max_consecutive_errors": "how many transient failures",
-    "max_pending": "how many IDs",
+    "max_pending": "how many",
     "max_response_bytes": "in bytes",
     "max_rate": "requests per second",
     "gas_limit": "how many steps",
+    "max_submissions": "how many tasks",
     "per_second": "requests",
     "polls": "how many",
     "required_solutions": "how many nodes",
@@ -131,7 +132,7 @@ UNITS = {
 }
 """The unit of an amount; a float that is not in here is in seconds."""
 
-NO_AMOUNTS = {"log_level", "port", "status", "v", "version", "wait_number"}
+NO_AMOUNTS = {"log_level", "port", "status", "v", "version", "tag", "wait_number"}
 """Integers that are names."""
 
 

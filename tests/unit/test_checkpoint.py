@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,8 @@ from truebit_async.checkpoint import (
     NoFinalStateError,
     Record,
     RecordedError,
+    RecordedSubmission,
+    SubmissionState,
     outcome_as_json,
     read_checkpoint,
 )
@@ -38,6 +41,13 @@ from truebit_async.checkpoint import (
 SOLUTION = ClearTextSolution("42\n\N{SNOWMAN}", ExecutionStatus.SUCCEED, "0xabc", Signature(28, "aa", "bb"))
 GOOD = Outcome("good", Execution("good", VerificationStatus.SUCCESS, SOLUTION), None, 3, 1.23456)
 LOST: Outcome[Execution] = Outcome("lost", None, errors.TransportError("lost", "reset"), 5, 2.0)
+SENT = '{"executionId": "", "kind": "function", "tag": "one", "digest": "0a", "submission": "sent", "error": null}\n'
+SUBMISSIONS = [
+    RecordedSubmission("one", "0a", SubmissionState.SENT),
+    RecordedSubmission(1, "0b", SubmissionState.ACCEPTED, "x"),
+    RecordedSubmission("\N{SNOWMAN}", "0c", SubmissionState.SENT),
+    RecordedSubmission("\N{SNOWMAN}", "0c", SubmissionState.REFUSED),
+]
 
 
 @pytest.fixture
@@ -133,6 +143,31 @@ def test_a_checkpoint_holds_one_kind_of_task(path: Path) -> None:
             assert path.read_bytes() == good + other + end
 
 
+def test_submissions_are_kept_beside_outcomes(path: Path) -> None:
+    with Checkpoint(path) as checkpoint:
+        checkpoint.write_submission(SUBMISSIONS[0])
+        assert path.read_text() == SENT
+        checkpoint.write(GOOD)
+        for submission in SUBMISSIONS[1:]:
+            checkpoint.write_submission(submission)
+        checkpoint.write(attrs.evolve(GOOD, tag=7))
+    assert [(record.execution_id, record.tag) for record in read_checkpoint(path)] == [("good", None), ("good", 7)]
+    with Checkpoint(path, resume=True) as checkpoint:
+        assert checkpoint.submissions == {"one": SUBMISSIONS[0], 1: SUBMISSIONS[1], "\N{SNOWMAN}": SUBMISSIONS[3]}
+        assert checkpoint.final.keys() == {"good"}
+    path.write_text(SENT.replace("function", "api"))
+    with pytest.raises(CheckpointError, match="line 1 is about an execution of kind 'api'"):
+        Checkpoint(path, resume=True)
+
+
+@pytest.mark.parametrize("kept", range(len(SENT)))
+def test_a_torn_submission_is_mended(path: Path, kept: int) -> None:
+    path.write_text(SENT.replace("one", "zero") + SENT[:kept])
+    with Checkpoint(path, resume=True) as checkpoint:
+        assert list(checkpoint.submissions) == ["zero", "one"][: 2 if kept == len(SENT) - 1 else 1]
+        assert (checkpoint.mended is None) == (kept == 0)
+
+
 def test_resuming_nothing_is_beginning(path: Path) -> None:
     with Checkpoint(path, resume=True) as checkpoint:
         assert not checkpoint.final
@@ -185,6 +220,16 @@ def test_a_file_with_outcomes_is_not_overwritten(path: Path) -> None:
         outcome_as_json(GOOD) + "\none line without its end",
         '{"executionId": 7, "error": null}',
         '{"executionId": "x", "error": null}',
+        SENT.replace('"sent"', '"lost"'),
+        SENT.replace('"sent"', '["sent"]'),
+        SENT.replace('"sent"', '"accepted"'),
+        SENT.replace('""', '"x"'),
+        SENT.replace('""', "null"),
+        SENT.replace('"0a"', "7"),
+        SENT.replace('"one"', "true"),
+        SENT.replace('"one"', "1.5"),
+        SENT.replace(', "digest": "0a"', ""),
+        outcome_as_json(GOOD).replace('"kind"', '"tag": null, "kind"') + "\n",
     ],
 )
 def test_a_file_that_belongs_to_something_else_is_left_alone(path: Path, content: str) -> None:

@@ -35,6 +35,7 @@ EXAMPLES: list[errors.TruebitError] = [
     errors.ExecutionFailedError("id", RUNNING, "is so"),
     errors.SubmissionUncertainError("id", "ConnectionResetError", may_have_run=True),
     errors.MissingApiKeyError("id"),
+    errors.SubmissionLimitError("id"),
     errors.SessionClosedError("id"),
     CheckpointError("id", "results.jsonl", "No space left on device"),
 ]

@@ -11,7 +11,6 @@ from truebit_async._protocol.messages import Request, Response, TaskRules
 from truebit_async._protocol.reply import StateReply, StatusField
 from truebit_async._protocol.submission import submission_request
 from truebit_async.models.apis import API, ApiExecution, ApiSolution, ApiStatus, ApiTask, TransferredBytes
-from truebit_async.models.common import milliseconds
 
 STATUS_PATH = "/task/api/execution-status/"
 SUBMIT_PATH = "/task/api/execute-by-name"
@@ -35,15 +34,8 @@ def submit_request(task: ApiTask, _: float) -> Request:
         task: the task.
     """
     call = {"path": task.path, "method": task.method, "params": task.params, "headers": task.headers}
-    fields = {
-        "namespace": task.namespace,
-        "taskName": task.task_name,
-        "input": {name: value for name, value in call.items() if value is not None},
-        "executionTimeout": milliseconds(task.execution_timeout),
-        "label": task.label,
-        "version": task.version,
-    }
-    return submission_request(SUBMIT_PATH, API, fields)
+    sent = {name: value for name, value in call.items() if value is not None}
+    return submission_request(SUBMIT_PATH, API, task, {"input": sent})
 
 
 def read_status(execution_id: str, response: Response, now: float) -> ApiExecution:

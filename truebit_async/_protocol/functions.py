@@ -10,7 +10,6 @@ from truebit_async._protocol.ids import path_segment
 from truebit_async._protocol.messages import Request, Response, TaskRules
 from truebit_async._protocol.reply import StateReply, StatusField
 from truebit_async._protocol.submission import submission_request
-from truebit_async.models.common import milliseconds
 from truebit_async.models.functions import FUNCTION, ClearTextSolution, Execution, FunctionTask, VerificationStatus
 
 STATUS_PATH = "/task/function/execution-status/"
@@ -38,18 +37,13 @@ def submit_request(task: FunctionTask, now: float) -> Request:
         now: the wall clock, in seconds since the epoch. The dispatcher selects the nodes by it.
     """
     fields = {
-        "namespace": task.namespace,
-        "taskName": task.task_name,
         "input": task.input,
         "totalSolutions": task.total_solutions,
         "requiredSolutions": task.required_solutions,
         "taskRequesterTimestamp": int(now),
-        "label": task.label,
-        "version": task.version,
         "gasLimit": None if task.gas_limit is None else str(task.gas_limit),
-        "executionTimeout": milliseconds(task.execution_timeout),
     }
-    return submission_request(SUBMIT_PATH, FUNCTION, fields)
+    return submission_request(SUBMIT_PATH, FUNCTION, task, fields)
 
 
 def read_status(execution_id: str, response: Response, now: float) -> Execution:

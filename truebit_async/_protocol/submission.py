@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Protocol
 
 from truebit_async._protocol.body import excerpt, explain, parse_json
 from truebit_async._protocol.failures import failure
@@ -18,16 +19,51 @@ from truebit_async.errors import DecodeError, InvalidExecutionIdError, TruebitEr
 _MAY_HAVE_RUN_ALL_THE_SAME = {408, 425}
 
 
-def submission_request(path: str, kind: str, fields: Mapping[str, object]) -> Request:
+class SubmittedTask(Protocol):
+    """What tasks of all kinds have."""
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the deployed task."""
+
+    @property
+    def task_name(self) -> str:
+        """Its name."""
+
+    @property
+    def label(self) -> str | None:
+        """Which deployment of the task to run."""
+
+    @property
+    def version(self) -> str | int | None:
+        """Likewise."""
+
+    @property
+    def execution_timeout(self) -> float | None:
+        """How long it may run, in seconds."""
+
+
+def submission_request(path: str, kind: str, task: SubmittedTask, fields: Mapping[str, object]) -> Request:
     """Return the request that submits a task.
 
     Args:
         path: the path of the endpoint.
         kind: the kind of task.
-        fields: the JSON object. What is None is left out.
+        task: the task.
+        fields: the JSON fields that tasks of this kind have and others do not have. What is None is left out.
     """
-    sent = {name: value for name, value in fields.items() if value is not None}
-    body = json.dumps({**sent, "async": True}, allow_nan=False).encode()
+    timeout = task.execution_timeout
+    all_fields = {
+        "namespace": task.namespace,
+        "taskName": task.task_name,
+        **fields,
+        "executionTimeout": None if timeout is None else max(1, round(timeout * 1000)),  # milliseconds
+        "label": task.label,
+        "version": task.version,
+        "async": True,
+    }
+    sent = {name: value for name, value in all_fields.items() if value is not None}
+    body = json.dumps(sent, allow_nan=False).encode()
     headers = {"Content-Type": "application/json"}
     return Request("POST", path, kind, headers=headers, body=body, is_repeatable=False)
 

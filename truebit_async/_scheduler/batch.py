@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import aclosing, asynccontextmanager
 from contextvars import copy_context
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async._scheduler.poller import Poller
@@ -18,9 +18,111 @@ from truebit_async.events import Finished, Started
 from truebit_async.models import Outcome
 from truebit_async.policy import PollPolicy
 
+ItemT = TypeVar("ItemT")
+
 ExecutionIds = Iterable[str] | AsyncIterable[str]
 
-_IDS_PER_STEP = 100  # an iterable that never waits is read in steps, so that a million IDs do not hold up the loop
+_ITEMS_PER_STEP = 100  # an iterable that never waits is read in steps, so that a million IDs do not hold up the loop
+
+
+class Batch(Generic[ResultT]):
+    """Waits with the same terms, and their outcomes in order of completion.
+
+    Args:
+        poller: does the polling.
+        source: fetches the results.
+        policy: the budgets of each wait.
+        max_pending: how many waits are held at once, pending or with an outcome that was not taken yet.
+    """
+
+    def __init__(self, poller: Poller, source: Source[ResultT], policy: PollPolicy, max_pending: int) -> None:
+        self._poller = poller
+        self._group = WaiterGroup(source, policy, self._take_end)
+        self._max_pending = max_pending
+        self._pending = 0
+        self._finished: deque[Outcome[Any]] = deque()  # not taken yet
+        self._bug: BaseException | None = None
+        self._was_taken = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def fed_by(
+        self, producer: Coroutine[object, object, None]
+    ) -> AsyncIterator[Callable[[], Awaitable[Outcome[Any] | None]]]:
+        """Run a producer of waits. Inside, a function returns one outcome after the other, and None after the last.
+
+        Args:
+            producer: begins the waits. What it raises is raised after the outcomes that were already there.
+        """
+        task = asyncio.create_task(producer)
+        task.add_done_callback(lambda _: self._changed.set())
+        try:
+            yield lambda: self._next_outcome(task)
+        finally:
+            task.cancel()
+            try:
+                await self._poller.discard_all(self._group)
+            finally:
+                await asyncio.wait([task])
+                if not task.cancelled():
+                    task.exception()  # retrieve it, because nobody else will
+
+    async def _next_outcome(self, producer: asyncio.Task[None]) -> Outcome[Any] | None:
+        while not self._finished:
+            if self._bug is not None:
+                raise self._bug
+            if producer.done():
+                producer.result()
+                if not self._pending:
+                    return None
+            self._changed.clear()
+            await self._changed.wait()
+        outcome = self._finished.popleft()
+        self._forget(outcome)
+        self._was_taken.set()
+        return outcome
+
+    def _make_waiter(self, execution_id: str) -> Waiter[ResultT]:
+        return Waiter(self._group, execution_id, self._poller.bind().time())
+
+    def _start(self, waiter: Waiter[ResultT]) -> None:
+        """Begin a wait."""
+        self._pending += 1
+        self._poller.start(waiter)
+
+    def _finish(self, outcome: Outcome[Any]) -> None:
+        """Add an outcome."""
+        self._finished.append(outcome)
+        self._changed.set()
+
+    def _forget(self, outcome: Outcome[Any]) -> None:
+        """Forget an outcome that is being taken."""
+
+    def _end(self, _: Waiter[Any], outcome: Outcome[Any]) -> None:
+        """Add the outcome of a wait that has ended."""
+        self._finish(outcome)
+
+    def _take_end(self, waiter: Waiter[Any], end: Outcome[Any] | BaseException) -> None:
+        self._pending -= 1
+        if isinstance(end, Outcome):
+            self._end(waiter, end)
+        else:
+            self._bug = end
+            self._changed.set()
+
+    async def _wait_for_room(self, others: int = 0) -> None:
+        """Wait until there is room for one more.
+
+        Args:
+            others: how many take up room beside the waits.
+        """
+        while self._pending + len(self._finished) + others >= self._max_pending:
+            await self._wait_until_taken()
+
+    async def _wait_until_taken(self) -> None:
+        """Wait until an outcome is taken."""
+        self._was_taken.clear()
+        await self._was_taken.wait()
 
 
 async def wait_for_all(
@@ -39,102 +141,69 @@ async def wait_for_all(
         Exception: whatever reading ``execution_ids`` or the wait strategy raised, after the outcomes that were already
             there.
     """
-    batch = _Batch(poller, source, policy, max_pending)
-    reader = asyncio.create_task(batch.read(execution_ids))
-    reader.add_done_callback(lambda _: batch.changed.set())
-    try:
-        while (outcome := await batch.next_outcome(reader)) is not None:
+    batch = _IdBatch(poller, source, policy, max_pending)
+    async with batch.fed_by(batch.read(execution_ids)) as next_outcome:
+        while (outcome := await next_outcome()) is not None:
             yield outcome
-    finally:
-        reader.cancel()
-        try:
-            await batch.discard_all()
-        finally:
-            await asyncio.wait([reader])
-            if not reader.cancelled():
-                reader.exception()  # retrieve it, because nobody else will
 
 
-class _Batch(Generic[ResultT]):
+class _IdBatch(Batch[ResultT]):
+    """Waits for IDs, each of which is held once."""
+
     def __init__(self, poller: Poller, source: Source[ResultT], policy: PollPolicy, max_pending: int) -> None:
-        self._poller = poller
-        self._group = WaiterGroup(source, policy, self._take_end)
-        self._max_pending = max_pending
-        self._pending = 0
-        self._finished: deque[Outcome[Any]] = deque()  # not taken yet
+        super().__init__(poller, source, policy, max_pending)
         self._finished_ids: set[str] = set()  # IDs of outcomes that were not taken yet, of those that were polled
         self._refused_ids: set[str] = set()  # likewise, of those that were refused
-        self._bug: BaseException | None = None
-        self._has_room = asyncio.Event()
-        self.changed = asyncio.Event()
 
     async def read(self, execution_ids: ExecutionIds) -> None:
-        added = 0
-        async with aclosing(_as_async(execution_ids)) as ids:
+        """Wait for each of these IDs."""
+        async with aclosing(read_in_steps(execution_ids)) as ids:
             async for execution_id in ids:
                 self._add(execution_id)
-                added += 1
-                if added % _IDS_PER_STEP == 0:
-                    await asyncio.sleep(0)
-                while self._pending + len(self._finished) >= self._max_pending:
-                    self._has_room.clear()
-                    await self._has_room.wait()
-
-    async def next_outcome(self, reader: asyncio.Task[None]) -> Outcome[Any] | None:
-        while not self._finished:
-            if self._bug is not None:
-                raise self._bug
-            if reader.done():
-                reader.result()
-                if not self._pending:
-                    return None
-            self.changed.clear()
-            await self.changed.wait()
-        outcome = self._finished.popleft()
-        ids = self._refused_ids if isinstance(outcome.error, InvalidExecutionIdError) else self._finished_ids
-        ids.remove(outcome.execution_id)
-        self._has_room.set()
-        return outcome
-
-    async def discard_all(self) -> None:
-        await self._poller.discard_all(self._group)
+                await self._wait_for_room()
 
     def _add(self, execution_id: str) -> None:
         try:
             check_execution_id(execution_id, self._group.source.kind)
         except InvalidExecutionIdError as error:
             if error.execution_id not in self._refused_ids:
-                self._finish(self._refuse(error), self._refused_ids)
+                self._refuse(error)
             return
         if execution_id not in self._finished_ids and not self._poller.has_waiter(self._group, execution_id):
-            self._pending += 1
-            self._poller.start(Waiter(self._group, execution_id, self._poller.bind().time()))
+            self._start(self._make_waiter(execution_id))
 
-    def _refuse(self, error: InvalidExecutionIdError) -> Outcome[Any]:
+    def _refuse(self, error: InvalidExecutionIdError) -> None:
         kind, emit, number = self._group.source.kind, self._poller.emitter.emit, next_number()
         outcome = Outcome[Any](error.execution_id or "", None, error, 0, 0.0, kind)
         copy_context().run(emit, Started, outcome.execution_id, kind, number)
         emit(Finished, outcome.execution_id, kind, outcome, number)
-        return outcome
+        self._refused_ids.add(outcome.execution_id)
+        self._finish(outcome)
 
-    def _take_end(self, _: Waiter[Any], end: Outcome[Any] | BaseException) -> None:
-        self._pending -= 1
-        if isinstance(end, Outcome):
-            self._finish(end, self._finished_ids)
-        else:
-            self._bug = end
-            self.changed.set()
+    def _end(self, _: Waiter[Any], outcome: Outcome[Any]) -> None:
+        self._finished_ids.add(outcome.execution_id)
+        self._finish(outcome)
 
-    def _finish(self, outcome: Outcome[Any], ids: set[str]) -> None:
-        self._finished.append(outcome)
-        ids.add(outcome.execution_id)
-        self.changed.set()
+    def _forget(self, outcome: Outcome[Any]) -> None:
+        ids = self._refused_ids if isinstance(outcome.error, InvalidExecutionIdError) else self._finished_ids
+        ids.remove(outcome.execution_id)
 
 
-async def _as_async(execution_ids: ExecutionIds) -> AsyncGenerator[str, None]:
-    if isinstance(execution_ids, AsyncIterable):
-        async for execution_id in execution_ids:
-            yield execution_id
+async def read_in_steps(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+    """Yield the items of an iterable or async iterable, with a turn for the rest of the loop now and then."""
+    number = 0
+    async with aclosing(_as_async(items)) as async_items:
+        async for item in async_items:
+            yield item
+            number += 1
+            if number % _ITEMS_PER_STEP == 0:
+                await asyncio.sleep(0)
+
+
+async def _as_async(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
         return
-    for execution_id in execution_ids:
-        yield execution_id
+    for item in items:
+        yield item

@@ -20,10 +20,13 @@ class Pacer:
     Args:
         max_concurrency: requests in flight at once.
         max_rate: requests per second; None sets no cap.
+
+    Attributes:
+        max_concurrency: requests in flight at once.
     """
 
     def __init__(self, max_concurrency: int, max_rate: float | None) -> None:
-        self._max_concurrency = max_concurrency
+        self.max_concurrency: int = max_concurrency
         self._interval = 0.0 if max_rate is None else 1 / (max_rate * RATE_MARGIN)
         self._in_flight = 0
         self._next_turn = -math.inf
@@ -31,7 +34,7 @@ class Pacer:
 
     def next_start(self) -> float:
         """Return the time from which one more request may start; infinity while every slot is taken."""
-        if self._in_flight >= self._max_concurrency:
+        if self._in_flight >= self.max_concurrency:
             return math.inf
         return max(self._next_turn, self._paused_until)
 

@@ -19,8 +19,6 @@ Theory of operation
 
     A request runs in a copy of the context of the waiter that it is made for, so that context variables, such as the
     span of a trace, are those of its caller. The timer and the ends of requests run in an empty context.
-
-The time is that of the running loop, so the poller runs on virtual time as well.
 """
 
 from __future__ import annotations
@@ -63,10 +61,12 @@ class Poller:
     Attributes:
         is_closed: whether no more waits can begin.
         emitter: is told what happens.
+        max_concurrency: requests in flight at once.
     """
 
     def __init__(self, pacer: Pacer, emitter: Emitter) -> None:
         self.is_closed: bool = False
+        self.max_concurrency: int = pacer.max_concurrency
         self._pacer = pacer
         self.emitter: Emitter = emitter
         self._emit = emitter.emit

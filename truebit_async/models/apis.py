@@ -39,6 +39,7 @@ class ApiTask:
         execution_timeout: how long the call may take, in seconds.
         label: which deployment of the task to run; None leaves that to the dispatcher.
         version: likewise.
+        tag: your own name for the task in a batch: see ``Tasks.run_many``. It is not sent.
 
     Raises:
         TypeError: a field has the wrong type; the message names it.
@@ -54,9 +55,10 @@ class ApiTask:
     execution_timeout: float = attrs.field(kw_only=True)
     label: str | None = attrs.field(default=None, kw_only=True)
     version: str | int | None = attrs.field(default=None, kw_only=True)
+    tag: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        check_task(self.namespace, self.task_name, self.label, self.version, self.execution_timeout)
+        check_task(self.namespace, self.task_name, self.label, self.version, self.execution_timeout, self.tag)
         check_positive("execution_timeout", self.execution_timeout)
         for name in ("path", "method"):
             if getattr(self, name) is not None:

@@ -19,7 +19,12 @@ OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 
 def check_task(
-    namespace: object, task_name: object, label: object, version: object, execution_timeout: float | None
+    namespace: object,
+    task_name: object,
+    label: object,
+    version: object,
+    execution_timeout: float | None,
+    tag: object,
 ) -> None:
     """Check the fields that tasks of all kinds have.
 
@@ -35,11 +40,24 @@ def check_task(
         check_text("version", version)
     if execution_timeout is not None:
         check_positive("execution_timeout", execution_timeout)
+    if tag is not None:
+        check_text("tag", tag)
 
 
-def milliseconds(seconds: float | None) -> int | None:
-    """Return seconds in milliseconds, at least one; None for None."""
-    return None if seconds is None else max(1, round(seconds * 1000))
+def check_one_of(execution: object, error: object, subject: str) -> None:
+    """Check that there is an execution or an error: not both, and not neither.
+
+    Args:
+        execution: the execution, or None.
+        error: the error, or None.
+        subject: what is checked, for the message.
+
+    Raises:
+        ValueError: there are both, or neither.
+    """
+    if (execution is None) == (error is None):
+        msg = f"{subject} needs either an execution or an error"
+        raise ValueError(msg)
 
 
 class AnyExecution(abc.ABC, Generic[OutputT_co]):
@@ -137,12 +155,13 @@ class Outcome(Generic[ExecutionT_co]):
     """How the wait for one execution ended: with an execution, or with an error; never both, never neither.
 
     Attributes:
-        execution_id: the ID that was waited for.
+        execution_id: the ID that was waited for. It is empty if a task of ``run_many`` has no execution.
         execution: the final state; it may be any status but Running.
         error: why there is no final state.
         polls: how many polls were answered or failed.
         elapsed: seconds from the start of the wait to its end.
         kind: the kind of task, such as ``"function"``.
+        tag: the ``tag`` of the task, else its index, if ``run_many`` submitted it; otherwise None.
 
     Raises:
         ValueError: it was given both an execution and an error, or neither.
@@ -154,11 +173,10 @@ class Outcome(Generic[ExecutionT_co]):
     polls: int
     elapsed: float
     kind: str = "function"
+    tag: str | int | None = None
 
     def __attrs_post_init__(self) -> None:
-        if (self.execution is None) == (self.error is None):
-            msg = f"the outcome of execution {self.execution_id!r} needs either an execution or an error"
-            raise ValueError(msg)
+        check_one_of(self.execution, self.error, f"the outcome of execution {self.execution_id!r}")
 
     @property
     def succeeded(self) -> bool:

@@ -45,6 +45,7 @@ class FunctionTask:
         gas_limit: how many steps the task may take; None leaves that to the dispatcher.
         execution_timeout: how long it may run, in seconds; None leaves that to the dispatcher. Older documents of the
             API require it, newer ones do not mention it.
+        tag: your own name for the task in a batch: see ``Tasks.run_many``. It is not sent.
 
     Raises:
         TypeError: a field has the wrong type; the message names it.
@@ -60,9 +61,10 @@ class FunctionTask:
     version: str | int | None = attrs.field(default=None, kw_only=True)
     gas_limit: int | None = attrs.field(default=None, kw_only=True)
     execution_timeout: float | None = attrs.field(default=None, kw_only=True)
+    tag: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        check_task(self.namespace, self.task_name, self.label, self.version, self.execution_timeout)
+        check_task(self.namespace, self.task_name, self.label, self.version, self.execution_timeout, self.tag)
         check_text("input", self.input, empty_allowed=True)
         check_count("total_solutions", self.total_solutions, maximum=MAX_UINT32)
         check_count("required_solutions", self.required_solutions, maximum=MAX_UINT32)

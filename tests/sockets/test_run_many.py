@@ -1,0 +1,499 @@
+"""Batches of tasks: each is submitted once, has one outcome, and is resumed by what the checkpoint holds."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from tenacity import wait_fixed
+
+from truebit_async import (
+    ApiTask,
+    CheckpointError,
+    FunctionTask,
+    MissingApiKeyError,
+    Outcome,
+    PollPolicy,
+    SubmissionLimitError,
+    SubmissionUncertainError,
+    TruebitSession,
+    errors,
+)
+from truebit_async.checkpoint import Checkpoint, Record, SubmissionState, read_checkpoint
+from truebit_async.testing import Reply, Simulator
+
+pytestmark = pytest.mark.virtual_time
+
+KEY = "key-5eC4e7"
+POLICY = PollPolicy(wait=wait_fixed(1), deadline=60, request_timeout=2, max_consecutive_errors=3)
+
+
+def square(number: int, tag: str | None = None) -> FunctionTask:
+    return FunctionTask("ns", "square", str(number), total_solutions=3, required_solutions=2, tag=tag)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator() as simulator:
+        simulator.deploy_function("ns", "square", lambda text: str(int(text) ** 2), polls=1)
+        simulator.deploy_api("ns", "order", lambda call: {"order": call["params"]["id"]})
+        yield simulator
+
+
+@pytest.fixture
+async def session(simulator: Simulator) -> AsyncIterator[TruebitSession]:
+    async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY) as session:
+        yield session
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
+
+
+def submitted_inputs(simulator: Simulator) -> Counter[str]:
+    return Counter(json.loads(request.body)["input"] for request in simulator.requests if request.method == "POST")
+
+
+@asynccontextmanager
+async def opened(path: Path, cls: Callable[..., Any] = Checkpoint, **options: Any) -> AsyncIterator[Any]:
+    """Open a checkpoint as a service does, without a blocking call in the loop."""
+    with await asyncio.to_thread(functools.partial(cls, path, **options)) as checkpoint:
+        yield checkpoint
+
+
+async def collect(outcomes: AsyncIterable[Outcome[Any]], collected: list[Outcome[Any]]) -> None:
+    async for outcome in outcomes:
+        collected.append(outcome)  # noqa: PERF401  # those before an error too
+
+
+async def run(session: TruebitSession, tasks: Any, **options: Any) -> dict[str | int | None, Outcome[Any]]:
+    outcomes = [outcome async for outcome in session.functions.run_many(tasks, **options)]
+    by_tag = {outcome.tag: outcome for outcome in outcomes}
+    assert len(by_tag) == len(outcomes)
+    return by_tag
+
+
+async def test_one_outcome_for_each_task(simulator: Simulator, session: TruebitSession) -> None:
+    outcomes = await run(session, (square(number) for number in range(100)))
+    assert {tag: outcome.output for tag, outcome in outcomes.items()} == {n: str(n * n) for n in range(100)}
+    assert submitted_inputs(simulator) == Counter(map(str, range(100)))
+
+
+async def test_a_tag_takes_the_place_of_the_index(session: TruebitSession) -> None:
+    async def tasks() -> AsyncIterator[FunctionTask]:
+        yield square(2, "two")
+        await asyncio.sleep(5)
+        yield square(3)
+        yield square(2, "0")
+
+    outcomes = await run(session, tasks())
+    assert {tag: outcome.output for tag, outcome in outcomes.items()} == {"two": "4", 1: "9", "0": "4"}
+
+
+async def test_api_tasks_too(session: TruebitSession, path: Path) -> None:
+    def tasks() -> Iterator[ApiTask]:
+        for number in range(5):
+            yield ApiTask("ns", "order", params={"id": number}, execution_timeout=1)
+
+    async with opened(path, kind="api") as checkpoint:
+        outputs = [o.output async for o in session.apis.run_many(tasks(), checkpoint=checkpoint)]
+    assert sorted(map(str, outputs)) == [str({"order": number}) for number in range(5)]
+    assert sorted(str(record.tag) for record in read_checkpoint(path, "api")) == ["0", "1", "2", "3", "4"]
+    async with opened(path, resume=True, kind="api") as checkpoint:
+        assert [o async for o in session.apis.run_many(tasks(), checkpoint=checkpoint)] == []
+
+
+async def test_no_tasks_no_outcomes(session: TruebitSession) -> None:
+    assert await run(session, []) == {}
+
+
+async def test_whatever_happens_to_a_task_is_its_outcome(simulator: Simulator) -> None:
+    simulator.script_submissions(
+        Reply.error(400),
+        Reply.raw(200, b'{"executionId": "lost"}'),
+        Reply.error(500),
+        Reply.error(402),
+        Reply.error(401),
+        Reply.reset(),
+        Reply.raw(200),
+        Reply.error(429),
+    )
+    async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_concurrency=1) as session:
+        outcomes = await run(session, map(square, range(8)))
+    assert {tag: type(outcome.error) for tag, outcome in outcomes.items()} == {
+        0: errors.BadRequestError,
+        1: errors.ExecutionNotFoundError,
+        2: errors.ServerError,
+        3: errors.PaymentRequiredError,
+        4: errors.AuthenticationError,
+        5: SubmissionUncertainError,
+        6: errors.DecodeError,
+        7: type(None),
+    }
+    assert {tag for tag, outcome in outcomes.items() if outcome.error and outcome.error.may_have_run} == {2, 5, 6}
+    assert (outcomes[5].execution_id, outcomes[5].kind) == ("", "function")
+    assert submitted_inputs(simulator) == Counter({**dict.fromkeys(map(str, range(7)), 1), "7": 2})  # after the 429
+
+
+@pytest.mark.parametrize(("polls", "succeeds"), [(3, True), (7, False)])
+async def test_a_404_soon_after_the_submission_is_not_there_yet(
+    simulator: Simulator, session: TruebitSession, polls: int, succeeds: bool
+) -> None:
+    simulator.script_submissions(Reply.raw(200, b'{"executionId": "late"}'))
+    simulator.script("late", *[Reply.error(404)] * polls, Reply.success("1"))
+    assert (await run(session, [square(1)]))[0].succeeded is succeeds
+
+
+async def test_tasks_are_read_as_there_is_room(simulator: Simulator) -> None:
+    read = 0
+
+    def tasks() -> Iterator[FunctionTask]:
+        nonlocal read
+        for number in range(10_000):
+            read = number + 1
+            yield square(number)
+
+    taken = 0
+    async with (
+        TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_concurrency=3) as session,
+        aclosing(session.functions.run_many(tasks(), max_pending=10)) as outcomes,
+    ):
+        async for _ in outcomes:
+            taken += 1
+            assert read <= taken + 11
+            if taken == 50:
+                break
+    assert len(simulator.requests) < 200
+
+
+async def test_the_caps_hold_for_submissions_too(simulator: Simulator) -> None:
+    async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_rate=10) as session:
+        started = asyncio.get_running_loop().time()
+        await run(session, map(square, range(30)))
+        assert asyncio.get_running_loop().time() - started > 8
+    times = [request.time for request in simulator.requests]
+    assert len(times) >= 90
+    assert all(later - earlier > 0.99 for earlier, later in zip(times, times[11:], strict=False))
+
+
+# What stops a run
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_refused_account_stops_the_run(simulator: Simulator, status: int) -> None:
+    simulator.script_submissions(*[Reply.error(status)] * 1000)
+    read = 0
+
+    def tasks() -> Iterator[FunctionTask]:
+        nonlocal read
+        for number in range(1000):
+            read = number + 1
+            yield square(number)
+
+    outcomes: list[Outcome[Any]] = []
+    async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_concurrency=2) as session:
+        with pytest.raises((errors.AuthenticationError, errors.PaymentRequiredError)):
+            await collect(session.functions.run_many(tasks()), outcomes)
+    assert 1 <= len(outcomes) == sum(submitted_inputs(simulator).values()) <= read <= 5
+
+
+async def test_what_was_accepted_is_waited_for_before_an_error_is_raised(
+    simulator: Simulator, session: TruebitSession
+) -> None:
+    def tasks() -> Iterator[FunctionTask]:
+        yield square(2)
+        yield square(3)
+        raise LookupError
+
+    outcomes: list[Outcome[Any]] = []
+    with pytest.raises(LookupError):
+        await collect(session.functions.run_many(tasks()), outcomes)
+    assert sorted(outcome.output for outcome in outcomes) == ["4", "9"]
+
+
+async def test_a_session_that_is_closed_ends_the_run(simulator: Simulator) -> None:
+    session = TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_concurrency=2)
+    simulator.deploy_function("ns", "square", str, running_for=30)
+    simulator.script_submissions(Reply.raw(200, b'{"executionId": "a"}'), Reply.hang())
+    simulator.add("a", running_for=30)
+    outcomes: list[Outcome[Any]] = []
+    task = asyncio.create_task(collect(session.functions.run_many(map(square, range(1000))), outcomes))
+    await asyncio.sleep(1)
+    await session.close()
+    with pytest.raises(errors.SessionClosedError):
+        await task
+    assert {type(outcome.error) for outcome in outcomes} == {errors.SessionClosedError}
+    assert {outcome.execution_id for outcome in outcomes} > {"a", ""}
+    assert any(outcome.error and outcome.error.may_have_run for outcome in outcomes)
+
+
+async def test_without_a_key_nothing_is_sent(simulator: Simulator) -> None:
+    async with TruebitSession(simulator.url, policy=POLICY) as session:
+        with pytest.raises(MissingApiKeyError):
+            await run(session, [square(1)])
+    assert not simulator.requests
+
+
+async def test_a_strategy_that_raises_ends_the_run(simulator: Simulator, session: TruebitSession) -> None:
+    def broken(_: object) -> float:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await run(session, [square(1)], policy=PollPolicy(wait=broken))
+    simulator.script_submissions(Reply.error(429))
+    with pytest.raises(LookupError):
+        await run(session, [square(1)], policy=PollPolicy(wait=broken))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "error", "text"),
+    [
+        (["a", "b"], TypeError, "must be of class FunctionTask; the one at index 0 is a str"),
+        ([square(1, "a"), square(2, "a")], ValueError, "two tasks have the tag 'a'; the second is at index 1"),
+    ],
+)
+async def test_wrong_tasks(session: TruebitSession, tasks: list[Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        await run(session, tasks)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"tasks": "abc"}, TypeError),
+        ({"tasks": 5}, TypeError),
+        ({"max_submissions": 0}, ValueError),
+        ({"max_pending": 0}, ValueError),
+        ({"deadline": 0}, ValueError),
+        ({"policy": 5}, TypeError),
+        ({"checkpoint": "results.jsonl"}, TypeError),
+    ],
+)
+async def test_wrong_arguments(session: TruebitSession, options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(options))):
+        session.functions.run_many(**{"tasks": [], **options})
+
+
+async def test_a_checkpoint_of_another_kind(session: TruebitSession, path: Path) -> None:
+    async with opened(path, kind="api") as checkpoint:
+        with pytest.raises(CheckpointError, match="of kind 'api'"):
+            session.functions.run_many([], checkpoint=checkpoint)
+
+
+# max_submissions
+
+
+async def test_no_more_is_submitted_than_may_be_spent(simulator: Simulator, session: TruebitSession) -> None:
+    outcomes = await run(session, map(square, range(10)), max_submissions=3)
+    assert sum(outcome.succeeded for outcome in outcomes.values()) == 3
+    limited = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
+    assert [type(error) for error in limited] == [SubmissionLimitError] * 7
+    assert limited[0].kind == "function"
+    assert len(submitted_inputs(simulator)) == 3
+
+
+async def test_what_was_refused_is_not_spent_and_what_is_uncertain_is(
+    simulator: Simulator, session: TruebitSession
+) -> None:
+    simulator.script_submissions(Reply.error(400), Reply.reset(), Reply.error(400))
+    outcomes = await run(session, map(square, range(10)), max_submissions=2)
+    assert sum(outcome.succeeded for outcome in outcomes.values()) == 1
+    assert len(submitted_inputs(simulator)) == 4
+
+
+# Resuming
+
+
+async def test_a_finished_run_has_nothing_to_do(simulator: Simulator, session: TruebitSession, path: Path) -> None:
+    for expected in (5, 0):
+        async with opened(path, resume=True) as checkpoint:
+            outcomes = await run(session, map(square, range(5)), checkpoint=checkpoint)
+        assert len(outcomes) == expected
+    assert submitted_inputs(simulator) == Counter(map(str, range(5)))
+    records: list[Record[Any]] = list(read_checkpoint(path))
+    assert {record.tag: record.output for record in records} == {n: str(n * n) for n in range(5)}
+
+
+async def test_a_run_that_was_left_goes_on(simulator: Simulator, session: TruebitSession, path: Path) -> None:
+    done: Counter[str | int | None] = Counter()
+    uncertain: set[str | int | None] = set()
+    rounds = 0
+    while len(done) + len(uncertain) < 40 and rounds < 40:
+        rounds += 1
+        uncertain, before = set(), done.total()
+        async with opened(path, resume=True) as checkpoint:
+            stream = session.functions.run_many(map(square, range(40)), checkpoint=checkpoint, max_pending=30)
+            async with aclosing(stream) as outcomes:
+                async for outcome in outcomes:
+                    (done.update if outcome.succeeded else uncertain.update)([outcome.tag])
+                    if done.total() == before + 4:
+                        break
+    assert rounds > 3
+    assert set(done) | uncertain == set(range(40))
+    assert set(done.values()) == {1}
+    assert set(submitted_inputs(simulator).values()) == {1}
+
+
+async def test_what_was_accepted_is_waited_for_and_not_submitted_again(
+    simulator: Simulator, session: TruebitSession, path: Path
+) -> None:
+    simulator.deploy_function("ns", "square", lambda text: text * 2, running_for=100)
+    async with opened(path) as checkpoint:
+        outcomes = await run(session, [square(7, "seven")], checkpoint=checkpoint, deadline=5)
+    assert isinstance(outcomes["seven"].error, errors.VerificationTimeoutError)
+    async with opened(path, resume=True) as checkpoint:
+        assert checkpoint.submissions["seven"].state is SubmissionState.ACCEPTED
+        assert checkpoint.submissions["seven"].execution_id == outcomes["seven"].execution_id
+        outcomes = await run(session, [square(7, "seven")], checkpoint=checkpoint, deadline=200)
+    assert outcomes["seven"].output == "77"
+    assert submitted_inputs(simulator) == Counter(["7"])
+
+
+@pytest.mark.parametrize("reply", [Reply.reset(), Reply.hang(), Reply.error(500), Reply.raw(200, b"{}")])
+async def test_what_is_uncertain_stays_uncertain(
+    simulator: Simulator, session: TruebitSession, path: Path, reply: Reply
+) -> None:
+    simulator.script_submissions(reply)
+    for _ in range(3):
+        async with opened(path, resume=True) as checkpoint:
+            outcomes = await run(session, [square(1)], checkpoint=checkpoint)
+        assert outcomes[0].error is not None
+        assert outcomes[0].error.may_have_run
+        assert outcomes[0].execution_id == ""
+    assert isinstance(outcomes[0].error, SubmissionUncertainError)
+    assert "submit it again only if it may run twice" in str(outcomes[0].error)
+    assert submitted_inputs(simulator) == Counter(["1"])
+    async with opened(path, resume=True) as checkpoint:
+        assert checkpoint.submissions[0].state is SubmissionState.SENT
+        assert "uncertain" not in checkpoint.final
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 429])
+async def test_what_was_refused_is_submitted_again(
+    simulator: Simulator, session: TruebitSession, path: Path, status: int
+) -> None:
+    simulator.script_submissions(*[Reply.error(status)] * (3 if status == 429 else 1))
+    async with opened(path, resume=True) as checkpoint:
+        stream = session.functions.run_many([square(1)], checkpoint=checkpoint)
+        outcome = await anext(stream)
+        assert isinstance(outcome.error, errors.ApiError)
+        await stream.aclose()
+    async with opened(path, resume=True) as checkpoint:
+        assert checkpoint.submissions[0].state is SubmissionState.REFUSED
+        assert (await run(session, [square(1)], checkpoint=checkpoint))[0].output == "1"
+
+
+async def test_what_was_never_sent_is_not_uncertain(path: Path) -> None:
+    async with (
+        TruebitSession("http://127.0.0.1:1", api_key=KEY, policy=POLICY) as session,
+        opened(path) as checkpoint,
+    ):
+        outcomes = await run(session, [square(1)], checkpoint=checkpoint)
+    assert isinstance(outcomes[0].error, errors.TransportError)
+    async with opened(path, resume=True) as checkpoint:
+        assert checkpoint.submissions == {}
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        [square(2), square(1)],
+        [attrs.evolve(square(1), required_solutions=3)],
+        [attrs.evolve(square(1), namespace="other")],
+    ],
+)
+async def test_other_tasks_than_before_are_an_error(
+    simulator: Simulator, session: TruebitSession, path: Path, tasks: list[FunctionTask]
+) -> None:
+    async with opened(path) as checkpoint:
+        await run(session, [square(1), square(2)], checkpoint=checkpoint)
+    async with opened(path, resume=True) as checkpoint:
+        with pytest.raises(CheckpointError, match="submission of another task with the tag 0; resume with the same"):
+            await run(session, tasks, checkpoint=checkpoint)
+    assert len(submitted_inputs(simulator)) == 2
+
+
+async def test_tags_pair_tasks_that_come_in_another_order(
+    simulator: Simulator, session: TruebitSession, path: Path
+) -> None:
+    tasks = [square(number, f"task-{number}") for number in range(6)]
+    async with opened(path) as checkpoint:
+        await run(session, tasks[:4], checkpoint=checkpoint)
+    async with opened(path, resume=True) as checkpoint:
+        outcomes = await run(session, reversed(tasks), checkpoint=checkpoint)
+    assert sorted(map(str, outcomes)) == ["task-4", "task-5"]
+
+
+async def test_the_digest_of_a_request_stays_what_it_is(session: TruebitSession, path: Path) -> None:
+    """Another one would refuse the checkpoints of earlier versions."""
+    async with opened(path) as checkpoint:
+        await run(session, [square(1)], checkpoint=checkpoint)
+    async with opened(path, resume=True) as checkpoint:
+        assert checkpoint.submissions[0].digest == "5713efcd266cafea2eca3b8efd875815"
+
+
+class FullDisk(Checkpoint[Any]):
+    """A checkpoint that can be written a number of times."""
+
+    left = 0
+
+    def _append(self, line: bytes) -> None:
+        if self.left == 0:
+            raise CheckpointError(None, self.path, "a line could not be written: No space left on device")
+        self.left -= 1
+        super()._append(line)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+async def test_a_full_disk_ends_the_run_and_submits_nothing_unrecorded(
+    simulator: Simulator, session: TruebitSession, path: Path, writes: int
+) -> None:
+    async with opened(path, FullDisk) as checkpoint:
+        checkpoint.left = writes
+        with pytest.raises(CheckpointError, match="No space left") as caught:
+            await run(session, [square(1)], checkpoint=checkpoint)
+    assert sum(submitted_inputs(simulator).values()) == min(writes, 1)
+    notes = getattr(caught.value, "__notes__", [])
+    assert len(notes) == (writes == 1)
+    async with opened(path, resume=True) as resumed:
+        states = [submission.state for submission in resumed.submissions.values()]
+    assert states == [[], [SubmissionState.SENT], [SubmissionState.ACCEPTED]][writes]
+
+
+async def test_a_tag_is_in_the_file_and_an_input_is_not(session: TruebitSession, path: Path) -> None:
+    task = FunctionTask("ns", "square", "12345678", total_solutions=1, required_solutions=1, tag='"}} \n\x00ü')
+    async with opened(path) as checkpoint:
+        await run(session, [task], checkpoint=checkpoint)
+    content = await asyncio.to_thread(path.read_bytes)
+    assert b'"12345678"' not in content
+    assert content.count(b"\n") == 3
+    (record,) = read_checkpoint(path)
+    assert record.tag == task.tag
+
+
+def ids_of(requests: Iterable[Any]) -> list[str]:
+    return [request.execution_id for request in requests if request.method == "GET"]
+
+
+async def test_the_id_is_in_the_file_before_the_first_poll(
+    simulator: Simulator, session: TruebitSession, path: Path
+) -> None:
+    seen: list[bool] = []
+
+    class Watching(Checkpoint[Any]):
+        def _append(self, line: bytes) -> None:
+            seen.append(not ids_of(simulator.requests))
+            super()._append(line)
+
+    async with opened(path, Watching) as checkpoint:
+        await run(session, [square(1)], checkpoint=checkpoint)
+    assert seen == [True, True, False]
