@@ -105,6 +105,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         self._has_succeeded = False
         self._is_refused = False  # whether the account is, so that no other task has a chance
         self._error: Exception | None = None
+        self._reading: asyncio.Timeout | None = None  # expires when reading is to end
 
     async def submit_all(self, tasks: Iterable[TaskT] | AsyncIterable[TaskT]) -> None:
         """Submit each task, and begin the wait for its execution.
@@ -112,27 +113,33 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         Raises:
             Exception: the error that has stopped the reading of tasks, after all outcomes were taken.
         """
-        slots = asyncio.Semaphore(self._max_submitting)
         async with asyncio.TaskGroup() as group:
             try:
-                async with aclosing(read_in_steps(tasks)) as items:
-                    index = 0
-                    async for task in items:
-                        tag = self._tag_of(task, index)
-                        index += 1
-                        if self._needs_submission(task, tag):
-                            await slots.acquire()
-                            self._submitting += 1
-                            group.create_task(self._submit(task, tag, slots))
-                        await self._wait_for_room(self._submitting)
-                        if self._error is not None:
-                            break
-            except Exception as error:  # noqa: BLE001  # it is raised below
+                async with asyncio.timeout(None) as self._reading:
+                    await self._read(tasks, group)
+            except Exception as error:  # noqa: BLE001  # it is raised below; a TimeoutError after `_stop` counts not
+                self._reading = None
                 self._stop(error)
+            self._reading = None
         while self._pending:
             await self._wait_until_taken()
         if self._error is not None:
             raise self._error
+
+    async def _read(self, tasks: Iterable[TaskT] | AsyncIterable[TaskT], group: asyncio.TaskGroup) -> None:
+        slots = asyncio.Semaphore(self._max_submitting)
+        index = 0
+        async with aclosing(read_in_steps(tasks)) as items:
+            async for task in items:
+                tag = self._tag_of(task, index)
+                index += 1
+                if self._needs_submission(task, tag):
+                    await slots.acquire()
+                    self._submitting += 1
+                    group.create_task(self._submit(task, tag, slots))
+                await self._wait_for_room(self._submitting)
+                if self._error is not None:
+                    break
 
     def _tag_of(self, task: TaskT, index: int) -> Tag:
         if not isinstance(task, self._rules.task_class):
@@ -171,7 +178,8 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         return False
 
     async def _submit(self, task: TaskT, tag: Tag, slots: asyncio.Semaphore) -> None:
-        started = self._now()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         try:
             async with self._limit:
                 if self._is_refused:
@@ -186,7 +194,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
             if isinstance(error, MissingApiKeyError | SessionClosedError):
                 self._stop(error)
             self._stop_if_refused(error)
-            self._finish(self._failure(error, self._now() - started, tag))
+            self._finish(self._failure(error, clock() - started, tag))
         except Exception as error:  # noqa: BLE001  # a bug, such as in the wait strategy
             self._stop(error)
         finally:
@@ -215,13 +223,12 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         """Read no more tasks. The first error counts."""
         if self._error is None:
             self._error = error
+            if self._reading is not None:
+                self._reading.reschedule(-math.inf)  # the next task may be long in coming
 
     def _digest_of(self, task: TaskT) -> str:
         request = self._rules.submit_request(task, 0.0)  # at a fixed time, so that it is the same in each run
         return hashlib.sha256(request.path.encode() + b"\n" + (request.body or b"")).hexdigest()[:_DIGEST_LENGTH]
-
-    def _now(self) -> float:
-        return self._poller.bind().time()
 
 
 class _Limit:

@@ -119,7 +119,7 @@ class Checkpoint(Generic[ExecutionT]):
 
     Attributes:
         final: the executions for which the file held a final state when it was opened, by ID.
-        submissions: the tasks that ``Tasks.run_many`` submitted until it was opened, by ``tag`` or index.
+        submissions: the tasks that ``Tasks.run_many`` submitted, by ``tag`` or index, those written since included.
         mended: what was done about a torn last line, for a message; None if nothing was torn.
 
     Raises:
@@ -145,7 +145,7 @@ class Checkpoint(Generic[ExecutionT]):
         self._execution_class: type[AnyExecution[object]] = execution_class_of(kind)
         self._torn_at: int | None = None  # where a line begins that may not be whole
         self.final: Mapping[str, FinalState] = {}
-        self.submissions: Mapping[str | int, RecordedSubmission] = {}
+        self.submissions: dict[str | int, RecordedSubmission] = {}
         self.mended: str | None = None
         with contextlib.ExitStack() as stack, _os_errors_explained(self._path):
             self._file = stack.enter_context(open_locked(self._path))
@@ -201,6 +201,7 @@ class Checkpoint(Generic[ExecutionT]):
             ValueError: the file is closed.
         """
         self._append(submission_as_json(submission, self.kind).encode() + b"\n")
+        self.submissions[submission.tag] = submission
 
     def close(self) -> None:
         """Close the file, which releases its lock. Closing twice is fine.

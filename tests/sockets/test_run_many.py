@@ -289,6 +289,35 @@ async def test_a_checkpoint_of_another_kind(session: TruebitSession, path: Path)
             session.functions.run_many([], checkpoint=checkpoint)
 
 
+async def test_it_stops_while_the_next_task_is_long_in_coming(simulator: Simulator, session: TruebitSession) -> None:
+    simulator.script_submissions(Reply.error(401))
+    closed = False
+
+    async def tasks() -> AsyncIterator[FunctionTask]:
+        nonlocal closed
+        try:
+            yield square(1)
+            await asyncio.sleep(1000)
+        finally:
+            closed = True
+
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(errors.AuthenticationError):
+        await run(session, tasks())
+    assert asyncio.get_running_loop().time() - started < 5
+    assert closed
+
+
+async def test_leaving_while_the_next_task_is_long_in_coming(session: TruebitSession) -> None:
+    async def tasks() -> AsyncIterator[FunctionTask]:
+        yield square(1)
+        await asyncio.sleep(1000)
+
+    async with aclosing(session.functions.run_many(tasks())) as outcomes:
+        assert (await anext(outcomes)).succeeded
+    assert asyncio.get_running_loop().time() < 10
+
+
 # max_submissions
 
 
@@ -451,6 +480,21 @@ class FullDisk(Checkpoint[Any]):
             raise CheckpointError(None, self.path, "a line could not be written: No space left on device")
         self.left -= 1
         super()._append(line)
+
+
+async def test_a_second_run_with_the_same_open_file(simulator: Simulator, session: TruebitSession, path: Path) -> None:
+    simulator.script_submissions(Reply.reset())
+    async with opened(path) as checkpoint:
+        first = await run(session, map(square, range(3)), checkpoint=checkpoint)
+        second = await run(session, map(square, range(3)), checkpoint=checkpoint)
+    assert sorted(o.succeeded for o in first.values()) == sorted(o.succeeded for o in second.values())
+    assert set(submitted_inputs(simulator).values()) == {1}
+
+
+async def test_a_full_disk_and_little_room(session: TruebitSession, path: Path) -> None:
+    async with opened(path, FullDisk) as checkpoint:
+        with pytest.raises(CheckpointError, match="No space left"):
+            await run(session, map(square, range(5)), checkpoint=checkpoint, max_pending=1)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
