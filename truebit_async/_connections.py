@@ -71,7 +71,8 @@ class CheckedConnector(aiohttp.TCPConnector):
                 # TLS sends more after its handshake, so only a plain connection must be silent.
                 has_input = protocol is not None and not req.is_ssl() and _has_input(protocol)
             if protocol is None or not (has_input or protocol.should_close):
-                _call_before_sending(connection)
+                if (function := before_sending.get()) is not None:
+                    _call_or_close(function, connection)
                 return connection
             connection.close()
             if use is None:
@@ -79,14 +80,12 @@ class CheckedConnector(aiohttp.TCPConnector):
                 raise aiohttp.ClientConnectionError(msg)
 
 
-def _call_before_sending(connection: aiohttp.connector.Connection) -> None:
-    function = before_sending.get()
-    if function is not None:
-        try:
-            function()
-        except BaseException:
-            connection.close()
-            raise
+def _call_or_close(function: Callable[[], None], connection: aiohttp.connector.Connection) -> None:
+    try:
+        function()
+    except BaseException:
+        connection.close()
+        raise
 
 
 @attrs.define

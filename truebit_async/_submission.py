@@ -145,7 +145,8 @@ class Submission:
 
 def note_execution(error: BaseException, execution_id: str, kind: str) -> None:
     """Note on an error which execution it leaves behind."""
-    error.add_note(f"The {kind} task was submitted: its execution {execution_id!r} goes on, and can be waited for.")
+    execution = f"its execution {execution_id!r} (kind {kind!r})"
+    error.add_note(f"The task was submitted: {execution} goes on, and can be waited for.")
 
 
 def _caused(error: TruebitError, cause: TruebitError) -> TruebitError:

@@ -165,7 +165,7 @@ class ApiError(TruebitError):
 class BadRequestError(ApiError):
     """400: the dispatcher does not accept the request."""
 
-    hint = "Check the execution ID and the base URL"
+    hint = "Check the execution ID, or the fields of the task, and the base URL"
 
 
 class AuthenticationError(ApiError):

@@ -13,7 +13,7 @@ import pytest
 import truebit_async.cli
 from tests.cli.command import Ran, Run
 from tests.policies import FAST
-from truebit_async.cli import app as cli_app
+from truebit_async.cli import sessions
 from truebit_async.testing import Simulator
 
 
@@ -42,7 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     thread.start()
     asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
     monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
-    monkeypatch.setattr(cli_app, "PollPolicy", lambda: FAST)
+    monkeypatch.setattr(sessions, "PollPolicy", lambda: FAST)
     yield simulator
     asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
     loop.call_soon_threadsafe(loop.stop)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,17 +22,14 @@ from truebit_async.cli.demo import run_demo
 from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
-from truebit_async.cli.log import log_to
 from truebit_async.cli.output import print_to_stderr, print_to_stdout, stdout_is_a_pipe
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.run import ExitStatus, run
 from truebit_async.cli.scenarios import add_scenarios, all_execution_ids
+from truebit_async.cli.sessions import logging_to, make_policy, make_session, tasks_of
+from truebit_async.cli.submit import run_app
 from truebit_async.cli.usage_errors import EscapingGroup
 from truebit_async.cli.wait import ExecutionIds, run_wait
-from truebit_async.events import Listener
-from truebit_async.policy import PollPolicy
-from truebit_async.session import TruebitSession
-from truebit_async.tasks import Tasks
 from truebit_async.testing import Simulator
 
 app: typer.Typer = typer.Typer(
@@ -43,6 +39,9 @@ app: typer.Typer = typer.Typer(
     pretty_exceptions_enable=False,  # pretty tracebacks show local variables, and one of them holds the API key
     context_settings={"color": False if os.environ.get("NO_COLOR") else None},  # Click does not read NO_COLOR itself
 )
+
+
+app.add_typer(run_app)
 
 
 @app.callback()
@@ -88,15 +87,15 @@ def status(
 
     Exit codes: 0 verified and succeeded, 1 still running or not succeeded, 2 wrong usage, 3 no final state.
     """
-    session = _make_session(base_url, api_key, PollPolicy())
+    session = make_session(base_url, api_key, make_policy())
 
     async def print_status() -> ExitCode:
         async with session:
-            execution = await _tasks(session, kind).get_execution_status(execution_id)
+            execution = await tasks_of(session, kind).get_execution_status(execution_id)
         print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
         return OutcomeCategory.of(execution).exit_code
 
-    with _logging(print_to_stderr, verbose=verbose):
+    with logging_to(print_to_stderr, verbose=verbose):
         run(print_status()).exit()
 
 
@@ -157,10 +156,10 @@ def wait(  # noqa: PLR0913  # one parameter per option
         if reads_stdin:
             lines = stack.enter_context(LineReader(_stdin_descriptor()))
             ids = IdParser("stdin", report_malformed).stream(known_ids, lines)
-        session = _make_session(base_url, api_key, _make_policy(deadline, not_found_grace), progress)
+        session = make_session(base_url, api_key, make_policy(deadline, not_found_grace), progress)
         checkpoint = None if out is None else stack.enter_context(_open_checkpoint(out, kind, resume=resume))
-        stack.enter_context(_logging(progress.print_message, verbose=verbose))
-        exit_status = run(run_wait(session, _tasks(session, kind), ids, progress, checkpoint))
+        stack.enter_context(logging_to(progress.print_message, verbose=verbose))
+        exit_status = run(run_wait(session, tasks_of(session, kind), ids, progress, checkpoint))
     if as_json:
         print_to_stdout(summary.as_json(exit_status.code))
     elif not summary.is_empty:
@@ -225,32 +224,6 @@ def _is_free_for_a_display(*, reads_stdin: bool, prints_results: bool) -> bool:
     somebody_types = reads_stdin and sys.stdin is not None and sys.stdin.isatty()
     a_program_may_print = prints_results and stdout_is_a_pipe()
     return not (somebody_types or a_program_may_print)
-
-
-def _make_session(
-    base_url: str | None, api_key: str | None, policy: PollPolicy, *listeners: Listener
-) -> TruebitSession:
-    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as caught:
-        try:
-            session = TruebitSession(base_url, api_key=api_key, policy=policy, listeners=listeners)
-        except ValueError as error:  # the options were checked when they were parsed
-            ExitStatus(ExitCode.USAGE, f"wrong value in the environment: {error}").exit()
-    for warning in caught:
-        print_to_stderr(f"truebit-async: warning: {warning.message}")
-    return session
-
-
-def _tasks(session: TruebitSession, kind: options.TaskKind) -> Tasks[Any, Any]:
-    return session.apis if kind is options.TaskKind.API else session.functions
-
-
-def _make_policy(deadline: float | None, not_found_grace: float | None) -> PollPolicy:
-    policy = PollPolicy()
-    return attrs.evolve(policy, deadline=deadline or policy.deadline, not_found_grace=not_found_grace or 0.0)
-
-
-def _logging(print_line: Callable[[str], None], *, verbose: bool) -> contextlib.AbstractContextManager[None]:
-    return log_to(print_line) if verbose else contextlib.nullcontext()
 
 
 def _open_checkpoint(path: Path, kind: options.TaskKind, *, resume: bool) -> Checkpoint[Any]:

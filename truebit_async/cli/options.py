@@ -16,6 +16,7 @@ from truebit_async.cli.output import print_to_stdout
 
 _INPUT_AND_OUTPUT = "Input and output"
 _DISPATCHER = "Dispatcher"
+_TASK = "Task"
 
 
 def _print_version(is_given: bool) -> None:  # noqa: FBT001  # Typer passes the value by position
@@ -152,4 +153,90 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Log 
 
 Port = Annotated[
     int, typer.Option(metavar="PORT", help="The port to listen on; 0 takes a free port.", min=0, max=65535)
+]
+
+TaskName = Annotated[str, typer.Argument(metavar="NS/TASK", help="The namespace and the name of the task.")]
+
+TaskInput = Annotated[
+    str,
+    typer.Option(
+        "--input",
+        metavar="TEXT|@FILE",
+        help="The input: a text, the content of a file, or `@-` for stdin.",
+        rich_help_panel=_TASK,
+    ),
+]
+
+TotalSolutions = Annotated[
+    int, typer.Option("--total-solutions", metavar="COUNT", help="How many nodes run the task.", rich_help_panel=_TASK)
+]
+
+RequiredSolutions = Annotated[
+    int,
+    typer.Option(
+        "--required-solutions",
+        metavar="COUNT",
+        help="How many of them must agree. One node that agrees with itself proves little.",
+        rich_help_panel=_TASK,
+    ),
+]
+
+GasLimit = Annotated[
+    int | None,
+    typer.Option("--gas-limit", metavar="STEPS", help="How many steps the task may take.", rich_help_panel=_TASK),
+]
+
+ExecutionTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--execution-timeout",
+        metavar="DURATION",
+        parser=_duration,
+        help="How long the task may run. For API tasks the default is 30s.",
+        show_default=False,
+        rich_help_panel=_TASK,
+    ),
+]
+
+Label = Annotated[
+    str | None,
+    typer.Option("--label", metavar="TEXT", help="Which deployment of the task to run.", rich_help_panel=_TASK),
+]
+
+TaskVersion = Annotated[
+    str | None,
+    typer.Option("--task-version", metavar="TEXT", help="Which version of the task to run.", rich_help_panel=_TASK),
+]
+
+ApiPath = Annotated[str | None, typer.Option("--path", metavar="PATH", help="The path to call.", rich_help_panel=_TASK)]
+
+ApiMethod = Annotated[
+    str | None, typer.Option("--method", metavar="METHOD", help="The HTTP method of the call.", rich_help_panel=_TASK)
+]
+
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE|NAME=@FILE|NAME:=JSON",
+        help="A parameter of the call: a text, the content of a file without its last line break, or JSON. "
+        "May be given several times.",
+        show_default=False,
+        rich_help_panel=_TASK,
+    ),
+]
+
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME=VALUE|NAME=@FILE",
+        help="A header of the call. May be given several times.",
+        show_default=False,
+        rich_help_panel=_TASK,
+    ),
+]
+
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", metavar="", help="Only submit the task, and print its execution ID as JSON.")
 ]

@@ -12,7 +12,7 @@ import typer
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.ids import InputError
 from truebit_async.cli.output import OutputError, print_to_stderr
-from truebit_async.errors import InvalidExecutionIdError, TruebitError
+from truebit_async.errors import InvalidExecutionIdError, MissingApiKeyError, TruebitError
 
 
 @attrs.frozen
@@ -45,6 +45,8 @@ def run(command: Coroutine[object, object, ExitCode]) -> ExitStatus:
             return ExitStatus(runner.run(command))
     except KeyboardInterrupt:
         return ExitStatus(ExitCode.INTERRUPTED, "interrupted")
+    except MissingApiKeyError:
+        return ExitStatus(ExitCode.USAGE, "a submission needs an API key: set TRUEBIT_API_KEY, or give --api-key-file")
     except (InputError, InvalidExecutionIdError) as error:
         return ExitStatus(ExitCode.USAGE, str(error))
     except (OutputError, TruebitError) as error:
