@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any, Protocol
 
+from truebit_async._exchange import failure_at_deadline
 from truebit_async._protocol.messages import Response, TaskRules
 from truebit_async._protocol.submission import read_submission
 from truebit_async._scheduler.poller import Poller
@@ -130,12 +131,10 @@ class Submission:
     def _failure(self, error: TruebitError) -> TruebitError:
         """Return the error to raise in place of one that ended the submission."""
         if isinstance(error, VerificationTimeoutError):
-            detail = f"the deadline of {error.deadline:g} s passed"
             if self._may_have_arrived:
+                detail = f"the deadline of {error.deadline:g} s passed"
                 return _caused(SubmissionUncertainError(None, detail, kind=self._kind, may_have_run=True), error)
-            if error.last_error is not None:
-                return error.last_error
-            return _caused(TransportError(None, f"{detail} before it was its turn", kind=self._kind), error)
+            return failure_at_deadline(error, None, "before it was its turn")
         if isinstance(error, TransportError) and error.may_have_run:
             return _caused(SubmissionUncertainError(None, error.detail, kind=self._kind, may_have_run=True), error)
         if isinstance(error, SessionClosedError):

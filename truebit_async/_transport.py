@@ -218,7 +218,7 @@ class Transport:
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: Request) -> Response:
-        limit = self._max_response_bytes
+        limit = request.max_response_bytes or self._max_response_bytes
         content = response.content
         try:
             body = bytearray(await content.readany())
@@ -231,7 +231,8 @@ class Transport:
             return Response(response.status, response.headers, body)
         detail = f"the body is larger than {limit} bytes"
         beginning = Response(response.status, {}, bytes(body[:_SEARCHED_BYTES]))
-        shown = excerpt(beginning.body) if self._redacted(beginning) is beginning else ""
+        is_shown = not request.has_private_response and self._redacted(beginning) is beginning
+        shown = excerpt(beginning.body) if is_shown else ""
         raise ResponseTooLargeError(request.execution_id, response.status, detail, shown, limit, kind=request.kind)
 
     def _failure(self, request: Request, error: Exception, timeout: float | None) -> TransportError:
@@ -247,6 +248,9 @@ class Transport:
         texts = [_all_text(link) for link in with_causes(error)]
         is_kept = sum(map(len, texts)) <= _MAX_TEXT
         detail = _describe(cause or error)
+        if request.has_private_response and not all(isinstance(link, OSError) for link in with_causes(cause or error)):
+            # Errors of the parser quote what they cannot read. Those of the operating system do not.
+            detail, is_kept = type(cause or error).__name__, False
         if self._redactor is not None:
             # The error of a response that is not HTTP holds the headers of the request, which have the key.
             has_headers = any(isinstance(link, aiohttp.ClientResponseError) for link in with_causes(error))

@@ -27,7 +27,7 @@
     │  └─ ExecutionFailedError                the status is Error, or a Success with a failed run
     ├─ MissingApiKeyError, SubmissionLimitError  no request was sent: no API key; max_submissions was reached
     ├─ SessionClosedError                     the session was closed
-    └─ CheckpointError, NoFinalStateError     of `truebit_async.checkpoint`
+    └─ CheckpointError, NoFinalStateError, AuditError  of `truebit_async.checkpoint` and `truebit_async.audit`
 
 Every error has an ``execution_id``, a ``kind`` and ``may_have_run``. Its text is one line: what happened, to which
 execution, what to do. Text from a server is quoted with escapes. All errors pickle and copy.
@@ -252,11 +252,11 @@ class ResponseTooLargeError(UnexpectedResponseError):
     """The body, after decompression, exceeded ``max_response_bytes``; the rest was not read.
 
     Attributes:
-        max_response_bytes: the limit, in bytes.
+        max_response_bytes: the limit, in bytes. That of transcripts and invoices is fixed.
     """
 
     max_response_bytes: int
-    hint = "If such an output is expected, raise max_response_bytes of the session."
+    hint = "If such an output is expected, raise max_response_bytes of the session (evidence has a fixed limit)."
 
 
 @attrs.define(slots=False, repr=False)

@@ -155,6 +155,8 @@ class BackedOff(PollEvent):
 class Paused(PollEvent):
     """The server asked for a pause. The whole session makes no requests for that long.
 
+    Its ``execution_id`` is empty if a submission met it, and its ``kind`` if a request for evidence did.
+
     Attributes:
         seconds: how many seconds it lasts, counted from now.
         error: the response that asked for it.

@@ -11,13 +11,14 @@ from typing import Never, Self
 import aiohttp
 
 from truebit_async._arguments import check_count, check_positive
+from truebit_async._evidence import Evidence
 from truebit_async._protocol.apis import APIS
 from truebit_async._protocol.functions import FUNCTIONS
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.poller import Poller
 from truebit_async._transport import Transport
 from truebit_async.events import Emitter, Listener, PollEvent
-from truebit_async.models import ApiExecution, ApiTask, Execution, FunctionTask, Outcome
+from truebit_async.models import ApiExecution, ApiTask, Execution, FunctionTask, Invoice, Outcome, Transcript
 from truebit_async.policy import PollPolicy
 from truebit_async.tasks import Tasks, check_policy
 
@@ -43,7 +44,8 @@ class TruebitSession:
         policy: the budgets of every wait that does not bring its own.
         max_concurrency: requests in flight at once, over the whole session.
         max_rate: requests per second over the whole session; None sets no cap.
-        max_response_bytes: limit of one response body after decompression, in bytes.
+        max_response_bytes: limit of one response body after decompression, in bytes; 64 MiB for evidence, whatever
+            this is.
         listeners: quick functions that are called with every event: see `truebit_async.events`.
 
     Attributes:
@@ -85,6 +87,7 @@ class TruebitSession:
         self._poller = Poller(Pacer(max_concurrency, max_rate), Emitter(_check_listeners(listeners)))
         self.functions: Tasks[FunctionTask, Execution] = Tasks(FUNCTIONS, self._transport, self._poller, policy)
         self.apis: Tasks[ApiTask, ApiExecution] = Tasks(APIS, self._transport, self._poller, policy)
+        self._evidence = Evidence(self._transport, self._poller, policy)
 
     async def __aenter__(self) -> Self:
         self._poller.check_open()
@@ -194,6 +197,59 @@ class TruebitSession:
             ValueError: ``deadline`` is negative, zero, infinite or NaN.
         """
         return self.functions.watch(execution_id, policy=policy, deadline=deadline)
+
+    async def get_transcript(self, execution_id: str) -> Transcript:
+        """Fetch the transcript of an execution of any kind: the messages about it, as far as it has come.
+
+        A transient failure is tried again as the session's policy says. Keep ``raw`` of the transcript: see
+        `truebit_async.audit` for what it shows, and what it does not.
+
+        Args:
+            execution_id: the ``executionId`` that the execute call returned.
+
+        Returns:
+            The transcript. It holds the input of the task, and the parameters of an API task.
+
+        Raises:
+            InvalidExecutionIdError: the ID cannot be one; no request was sent.
+            ApiError: the dispatcher answered with an error, such as `ExecutionNotFoundError`.
+            UnexpectedResponseError: the response is not a transcript, that of another execution, or above 64 MiB.
+            TransportError: there was no response, ``max_consecutive_errors`` times in a row or until the policy's
+                deadline.
+            SessionClosedError: the session is, or was meanwhile, closed.
+            Exception: whatever the wait strategy of the policy raised.
+        """
+        return await self._evidence.transcript(execution_id)
+
+    async def get_transcript_by_hash(self, transcript_hash: str) -> Transcript:
+        """Fetch the transcript that has a hash: see `get_transcript`.
+
+        Args:
+            transcript_hash: the ``hash`` of the transcript, in hexadecimal, with or without ``0x``.
+
+        Returns:
+            The transcript.
+
+        Raises:
+            TruebitError: see `get_transcript`. A transcript with another hash is an `UnexpectedResponseError`.
+            TypeError: ``transcript_hash`` is not a str.
+            ValueError: ``transcript_hash`` is not hexadecimal; no request was sent.
+        """
+        return await self._evidence.transcript_by_hash(transcript_hash)
+
+    async def get_invoice(self, execution_id: str) -> Invoice:
+        """Fetch the invoice of an execution of any kind: see `get_transcript`.
+
+        Args:
+            execution_id: the ``executionId`` that the execute call returned.
+
+        Returns:
+            The invoice.
+
+        Raises:
+            TruebitError: see `get_transcript`.
+        """
+        return await self._evidence.invoice(execution_id)
 
 
 async def wait_for_verification(

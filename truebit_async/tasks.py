@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from types import EllipsisType
 from typing import Generic, TypeVar
@@ -12,9 +10,9 @@ from typing import Generic, TypeVar
 import attrs
 
 from truebit_async._arguments import check_count
-from truebit_async._protocol.body import LARGE_BODY
+from truebit_async._exchange import Exchange
 from truebit_async._protocol.ids import check_execution_id
-from truebit_async._protocol.messages import Response, TaskRules
+from truebit_async._protocol.messages import TaskRules
 from truebit_async._run_many import TaskBatch, run_many
 from truebit_async._scheduler.batch import wait_for_all
 from truebit_async._scheduler.poller import Poller
@@ -23,7 +21,6 @@ from truebit_async._scheduler.watch import watch
 from truebit_async._submission import MIN_NOT_FOUND_GRACE, Journal, Submission, note_execution
 from truebit_async._transport import Transport
 from truebit_async.checkpoint import Checkpoint, CheckpointError
-from truebit_async.errors import RequestTimeoutError
 from truebit_async.events import PollEvent
 from truebit_async.models.common import AnyExecution, Outcome
 from truebit_async.policy import PollPolicy
@@ -51,7 +48,8 @@ class Tasks(Generic[TaskT, ExecutionT]):
         self._transport = transport
         self._poller = poller
         self._policy = policy
-        self._source = Source(rules.name, self._fetch, rules.is_final)
+        exchange = Exchange(transport, poller, rules.status_request, rules.read_status)
+        self._source = Source(rules.name, exchange.fetch, rules.is_final)
 
     def __repr__(self) -> str:
         return f"<Tasks of kind {self._rules.name!r}>"
@@ -313,29 +311,6 @@ class Tasks(Generic[TaskT, ExecutionT]):
         check_execution_id(execution_id, self._rules.name)
         self._poller.check_open(execution_id, self._rules.name)
         return watch(self._poller, self._source, execution_id, self._budgets(policy, deadline))
-
-    async def _fetch(self, execution_id: str, request_timeout: float, *, on_new_connection: bool) -> ExecutionT:
-        ends = asyncio.get_running_loop().time() + request_timeout
-        request = self._rules.status_request(execution_id)
-        response = await self._transport.send(
-            request, request_timeout=request_timeout, on_new_connection=on_new_connection
-        )
-        if len(response.body) <= LARGE_BODY:
-            return self._read(execution_id, response)
-        # Reading it would hold up the event loop, so a thread does. It may start late; one limit holds for both steps.
-        try:
-            async with asyncio.timeout_at(ends):
-                execution = await asyncio.to_thread(self._read, execution_id, response)
-        except TimeoutError as error:
-            detail = f"the response was not read within {request_timeout:g} s"
-            raise RequestTimeoutError(execution_id, detail, request_timeout, kind=self._rules.name) from error
-        # The session may have been closed meanwhile, and closing cannot end a thread.
-        self._poller.check_open(execution_id, self._rules.name)
-        return execution
-
-    def _read(self, execution_id: str, response: Response) -> ExecutionT:
-        now = time.time()
-        return self._transport.read(response, lambda response: self._rules.read_status(execution_id, response, now))
 
     def _check_checkpoint(self, checkpoint: Checkpoint[ExecutionT]) -> None:
         if not isinstance(checkpoint, Checkpoint):

@@ -17,7 +17,7 @@ from typing import Any
 
 import truebit_async
 import truebit_async.testing
-from truebit_async import checkpoint, errors, events, models, otel, policy, session, tasks
+from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, tasks
 
 PACKAGE = Path(truebit_async.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,7 +42,7 @@ def test_everything_public_is_at_the_top() -> None:
     assert [name for name in truebit_async.__all__ if not hasattr(truebit_async, name)] == []
 
 
-PUBLIC_MODULES = (checkpoint, errors, events, models, otel, policy, session, tasks, truebit_async.testing)
+PUBLIC_MODULES = (audit, checkpoint, errors, events, models, otel, policy, session, tasks, truebit_async.testing)
 
 
 def test_the_reference_has_every_public_module() -> None:
@@ -117,6 +117,7 @@ def test_every_parameter_and_attribute_is_documented_by_name() -> None:
 
 
 UNITS = {
+    "byte_gas_price": "per byte",
     "max_concurrency": "requests",
     "max_consecutive_errors": "how many transient failures",
     "max_pending": "how many",
@@ -124,10 +125,15 @@ UNITS = {
     "max_rate": "requests per second",
     "gas_limit": "how many steps",
     "max_submissions": "how many tasks",
+    "peak_memory_used": "unit is not documented",
     "per_second": "requests",
     "polls": "how many",
     "required_solutions": "how many nodes",
+    "step_gas_price": "per step",
+    "task_created_time_stamp": "in milliseconds",
+    "timestamp": "unit is not documented",
     "total_solutions": "how many nodes",
+    "total_steps_computed": "how many steps",
     "wait": "seconds",
 }
 """The unit of an amount; a float that is not in here is in seconds."""
@@ -231,7 +237,7 @@ def test_importing_it_imports_no_tools() -> None:
     script = (
         "import sys, truebit_async; "
         "print(*{'typer', 'rich', 'pytest', 'aioresponses', 'truebit_async.cli', 'truebit_async.testing', "
-        "'aiohttp.test_utils', 'opentelemetry'} & sys.modules.keys())"
+        "'aiohttp.test_utils', 'opentelemetry', 'eth_keys', 'Crypto', 'truebit_async.audit'} & sys.modules.keys())"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""

@@ -15,6 +15,7 @@ import attrs
 import pytest
 from tenacity import wait_fixed, wait_random_exponential
 
+from tests.policies import FAST
 from tests.simulator_process import simulator_process
 from truebit_async import (
     Execution,
@@ -262,7 +263,7 @@ async def test_five_thousand_executions_with_faults_are_all_accounted_for() -> N
 
 @pytest.mark.parametrize(("size", "is_moved"), [(1000, False), (2 * 2**20, True)])
 async def test_a_large_body_is_decoded_beside_the_loop(
-    simulator: Simulator, session: TruebitSession, monkeypatch: pytest.MonkeyPatch, size: int, is_moved: bool
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, size: int, is_moved: bool
 ) -> None:
     threads = []
 
@@ -270,9 +271,10 @@ async def test_a_large_body_is_decoded_beside_the_loop(
         threads.append(threading.current_thread())
         return functions.read_status(*args, **kwargs)
 
-    monkeypatch.setattr(session.functions, "_rules", attrs.evolve(session.functions._rules, read_status=decode))
+    monkeypatch.setattr("truebit_async.session.FUNCTIONS", attrs.evolve(functions.FUNCTIONS, read_status=decode))
     simulator.add("id", output="a" * size)
-    assert len((await session.get_execution_status("id")).output) == size
+    async with TruebitSession(simulator.url, policy=FAST) as session:
+        assert len((await session.get_execution_status("id")).output) == size
     assert (threads[0] is not threading.main_thread()) is is_moved
 
 

@@ -23,6 +23,8 @@ class Request:
         headers: headers beyond those of every request.
         body: the body; None sends none.
         is_repeatable: whether it may be sent again when nobody knows whether it has arrived.
+        max_response_bytes: limit of the body of its response after decompression, in bytes; None takes the session's.
+        has_private_response: whether its response may hold secrets of users, so that no error may quote it.
     """
 
     method: str
@@ -32,6 +34,8 @@ class Request:
     headers: Mapping[str, str] | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
     is_repeatable: bool = True
+    max_response_bytes: int | None = None
+    has_private_response: bool = False
 
 
 @attrs.define

@@ -15,7 +15,7 @@ class Fetch(Protocol[ResultT_co]):
     """Makes one exchange."""
 
     def __call__(
-        self, execution_id: str, request_timeout: float, *, on_new_connection: bool
+        self, execution_id: str, request_timeout: float, /, *, on_new_connection: bool
     ) -> Coroutine[object, object, ResultT_co]:
         """Fetch the state of an execution.
 
@@ -36,7 +36,7 @@ class Source(Generic[ResultT]):
     A source and an execution ID are a *target*. Waiters for the same target share its requests.
 
     Attributes:
-        kind: the kind of task, such as ``"function"``.
+        kind: the kind of task, such as ``"function"``; empty if it is about executions of any kind.
         fetch: makes one exchange.
         is_final: whether a result ends a wait.
         has_events: whether listeners hear of its requests.

@@ -2,6 +2,7 @@
 
 from truebit_async.models.apis import ApiExecution, ApiSolution, ApiStatus, ApiTask, TransferredBytes
 from truebit_async.models.common import AnyExecution, ExecutionStatus, Outcome, Signature
+from truebit_async.models.evidence import Invoice, LineItem, Transcript, TranscriptMessage
 from truebit_async.models.functions import ClearTextSolution, Execution, FunctionTask, VerificationStatus
 
 __all__ = [
@@ -14,8 +15,12 @@ __all__ = [
     "Execution",
     "ExecutionStatus",
     "FunctionTask",
+    "Invoice",
+    "LineItem",
     "Outcome",
     "Signature",
+    "Transcript",
+    "TranscriptMessage",
     "TransferredBytes",
     "VerificationStatus",
 ]
