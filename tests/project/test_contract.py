@@ -15,7 +15,7 @@ import attrs
 import jsonschema_rs
 import pytest
 import schemathesis
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -24,16 +24,56 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from truebit_async._protocol import converter, functions, ids
+from truebit_async._protocol import apis, converter, evidence, functions, ids
 from truebit_async._protocol.messages import Response
 from truebit_async.errors import ExecutionIdMismatchError, UnexpectedResponseError
-from truebit_async.models import ClearTextSolution, Execution, ExecutionStatus, Signature, VerificationStatus
+from truebit_async.models import (
+    ApiExecution,
+    ApiSolution,
+    ApiStatus,
+    ApiTask,
+    ClearTextSolution,
+    Execution,
+    ExecutionStatus,
+    FunctionTask,
+    Invoice,
+    LineItem,
+    Signature,
+    Transcript,
+    TranscriptMessage,
+    TransferredBytes,
+    VerificationStatus,
+)
 from truebit_async.session import DEFAULT_BASE_URL
 from truebit_async.testing import Reply, Simulator
 
 DESCRIPTION = schemathesis.openapi.from_path(Path(__file__).parents[2] / "docs" / "openapi.yaml")
+PAYLOADS = Path(__file__).parents[1] / "unit" / "protocol" / "payloads"
 PATH = functions.STATUS_PATH + "{executionId}"
+API_PATH = apis.STATUS_PATH + "{executionId}"
+TRANSCRIPT_PATH = "/task/{executionId}/transcript"
+HASH_PATH = "/task/hash/{transcriptHash}/transcript"
+INVOICE_PATH = "/task/{executionId}/transcriptInvoice"
+OPERATIONS = {
+    (PATH, "get"): "getFunctionExecutionStatus",
+    (API_PATH, "get"): "getApiExecutionStatus",
+    (functions.SUBMIT_PATH, "post"): "executeTaskByName",
+    (apis.SUBMIT_PATH, "post"): "executeApiTaskByName",
+    (TRANSCRIPT_PATH, "get"): "getTranscriptByExecutionId",
+    (HASH_PATH, "get"): "getTranscriptByHash",
+    (INVOICE_PATH, "get"): "getTranscriptInvoiceByExecutionId",
+}
 OPERATION = DESCRIPTION[PATH]["GET"]
+FUNCTION_TASK = FunctionTask(
+    "ns", "square", "7", total_solutions=2, required_solutions=1, label="a", version=1, gas_limit=5, execution_timeout=9
+)
+API_TASK = ApiTask(
+    "ns", "order", path="/a", method="GET", params={"b": [1]}, headers={"C": "d"}, execution_timeout=9, version="1.0"
+)
+SUBMISSIONS = {
+    functions.SUBMIT_PATH: functions.submit_request(FUNCTION_TASK, 1_700_000_000),
+    apis.SUBMIT_PATH: apis.submit_request(API_TASK, 1_700_000_000),
+}
 SCHEMAS = DESCRIPTION.raw_schema["components"]["schemas"]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CHECKS = [
@@ -78,6 +118,9 @@ def server() -> Iterator[Simulator]:
     simulator.add("failed", execution_status="failed")
     simulator.add("indeterminate", polls=1, status="Indeterminate")
     simulator.add("error", status="Error")
+    simulator.add("call", kind="api")
+    simulator.deploy_function("ns", "square", str)
+    simulator.deploy_api("ns", "order", dict)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -96,6 +139,17 @@ def ask(server: Simulator, case: schemathesis.Case[Any]) -> tuple[int, Any]:
 
 def case_of(execution_id: str, method: Method = "GET") -> schemathesis.Case[Any]:
     return OPERATION.Case(method=method, path_parameters={"executionId": execution_id})
+
+
+def case_at(path: str, wanted: str) -> schemathesis.Case[Any]:
+    name = path[path.index("{") + 1 : path.index("}")]
+    return DESCRIPTION[path]["GET"].Case(method="GET", path_parameters={name: wanted})
+
+
+def submission_at(path: str, key: str | None = "key", **changes: object) -> schemathesis.Case[Any]:
+    body = json.loads(SUBMISSIONS[path].body or b"") | changes
+    headers = {} if key is None else {"x-api-key": key}
+    return DESCRIPTION[path]["POST"].Case(method="POST", body=body, headers=headers, media_type="application/json")
 
 
 def errors_in(schema: str, body: object) -> list[str]:
@@ -122,6 +176,76 @@ def test_every_fate_conforms(server: Simulator, execution_id: str) -> None:
     assert body.get("verificationStatus") == verification_status
     assert body.get("clearTextSolution", {}).get("executionStatus") == execution_status
     assert body.get("executionId") == (execution_id if status == 200 else None)
+
+
+@pytest.mark.parametrize("status", ["Running", "Success", "Error"])
+def test_every_fate_of_an_api_task_conforms(server: Simulator, status: Literal["Running", "Success", "Error"]) -> None:
+    server.add("fate", status=status, kind="api")
+    answered, body = ask(server, case_at(API_PATH, "fate"))
+    assert (answered, body["status"]) == (200, status)
+    assert ("clearTextSolution" in body) is (status == "Success")
+
+
+@pytest.mark.parametrize("path", [PATH, API_PATH, TRANSCRIPT_PATH, HASH_PATH, INVOICE_PATH])
+def test_what_is_not_known_is_a_404_at_every_endpoint(server: Simulator, path: str) -> None:
+    assert ask(server, case_at(path, "ab"))[0] == 404
+
+
+@pytest.mark.parametrize("path", SUBMISSIONS)
+def test_what_the_package_submits_conforms_and_is_taken(server: Simulator, path: str) -> None:
+    schema = "ExecuteTaskRequest" if path == functions.SUBMIT_PATH else "ExecuteApiTaskRequest"
+    sent = json.loads(SUBMISSIONS[path].body or b"")
+    assert errors_in(schema, sent) == []
+    assert sent.keys() >= set(SCHEMAS[schema]["required"])
+    status, body = ask(server, submission_at(path))
+    assert (status, body.keys()) == (200, {"executionId"})
+    status_path = PATH if path == functions.SUBMIT_PATH else API_PATH
+    for read_path in (status_path, TRANSCRIPT_PATH, INVOICE_PATH):
+        assert ask(server, case_at(read_path, body["executionId"]))[0] == 200
+
+
+@pytest.mark.parametrize("path", SUBMISSIONS)
+def test_what_is_refused_conforms(server: Simulator, path: str) -> None:
+    kind: Literal["function", "api"] = "function" if path == functions.SUBMIT_PATH else "api"
+    assert ask(server, submission_at(path, key=None))[0] == 401
+    assert ask(server, submission_at(path, taskName="other"))[0] == 400
+    assert ask(server, submission_at(path, input=7))[0] == 400
+    for status in (402, 500):
+        server.script_submissions(Reply.error(status), kind=kind)
+        assert ask(server, submission_at(path))[0] == status
+
+
+@pytest.mark.parametrize("execution_id", ["success", "call", "running"])
+def test_evidence_conforms(server: Simulator, execution_id: str) -> None:
+    status, transcript = ask(server, case_at(TRANSCRIPT_PATH, execution_id))
+    assert (status, transcript["executionId"]) == (200, execution_id)
+    status, invoice = ask(server, case_at(INVOICE_PATH, execution_id))
+    assert status == (404 if execution_id == "running" else 200)
+    if status == 200:
+        assert invoice["executionId"] == execution_id
+        by_hash = case_at(HASH_PATH, transcript["transcript"][-1]["transcriptHash"])
+        assert ask(server, by_hash) == (200, transcript)
+
+
+@pytest.mark.parametrize("path", [TRANSCRIPT_PATH, INVOICE_PATH])
+@pytest.mark.parametrize(
+    "body", [b"[]", b'{"transcript": 1, "lineItem": 1}', b'{"executionId": 1}', b'{"transcript": [1], "lineItem": [1]}']
+)
+def test_evidence_that_does_not_conform_is_noticed(server: Simulator, path: str, body: bytes) -> None:
+    document: Literal["transcript", "invoice"] = "transcript" if path == TRANSCRIPT_PATH else "invoice"
+    server.script_evidence("scripted", Reply.raw(200, body), document=document)
+    with pytest.raises(schemathesis.errors.FailureGroup):
+        ask(server, case_at(path, "scripted"))
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=OPERATIONS.values())
+def test_generated_requests_conform_at_every_endpoint(server: Simulator, path: str, method: str) -> None:
+    @settings(suppress_health_check=list(HealthCheck))
+    @given(case=DESCRIPTION[path][method.upper()].as_strategy())
+    def check(case: schemathesis.Case[Any]) -> None:
+        ask(server, case)
+
+    check()
 
 
 @pytest.mark.full
@@ -191,14 +315,32 @@ def test_what_does_not_conform_is_noticed(server: Simulator, reply: Reply) -> No
 # The package
 
 
-def test_there_is_one_endpoint() -> None:
-    assert list(DESCRIPTION.raw_schema["paths"]) == [PATH]
-    assert list(DESCRIPTION.raw_schema["paths"][PATH]) == ["get"]
+def test_these_are_the_endpoints() -> None:
+    paths = DESCRIPTION.raw_schema["paths"]
+    found = {
+        (path, method): operation["operationId"] for path, item in paths.items() for method, operation in item.items()
+    }
+    assert found == OPERATIONS
     assert DESCRIPTION.raw_schema["servers"][0]["url"] == DEFAULT_BASE_URL
 
 
+def test_they_are_those_that_the_package_asks() -> None:
+    made = {
+        PATH: functions.status_request("a b"),
+        API_PATH: apis.status_request("a b"),
+        **SUBMISSIONS,
+        TRANSCRIPT_PATH: evidence.transcript_request("a b"),
+        HASH_PATH: evidence.transcript_by_hash_request("ab"),
+        INVOICE_PATH: evidence.invoice_request("a b"),
+    }
+    for (path, method), request in zip(OPERATIONS, made.values(), strict=True):
+        assert list(made).index(path) == list(OPERATIONS).index((path, method))
+        expected = path.replace("{executionId}", "a%20b").replace("{transcriptHash}", "ab")
+        assert (request.path, request.method) == (expected, method.upper())
+
+
 def test_the_longest_id_is_the_one_that_is_sent() -> None:
-    (parameter,) = DESCRIPTION.raw_schema["paths"][PATH]["get"]["parameters"]
+    parameter = DESCRIPTION.raw_schema["components"]["parameters"]["ExecutionId"]
     assert parameter["schema"]["maxLength"] == ids.MAX_EXECUTION_ID_LENGTH
     ids.check_execution_id(parameter["example"])
 
@@ -208,6 +350,8 @@ def test_the_longest_id_is_the_one_that_is_sent() -> None:
     [
         ("ExecuteTaskSyncResponse", "verificationStatus", VerificationStatus),
         ("ClearTextSolution", "executionStatus", ExecutionStatus),
+        ("ExecuteApiTaskResponse", "status", ApiStatus),
+        ("ApiSolution", "status", ExecutionStatus),
     ],
 )
 def test_enums_are_those_of_the_models(schema: str, field: str, status: type[enum.StrEnum]) -> None:
@@ -220,11 +364,49 @@ def test_enums_are_those_of_the_models(schema: str, field: str, status: type[enu
         ("ExecuteTaskSyncResponse", Execution, {"signature"}),  # the decoder moves it into the solution
         ("ClearTextSolution", ClearTextSolution, set()),
         ("Signature", Signature, set()),
+        ("ExecuteApiTaskResponse", ApiExecution, set()),
+        ("ApiSolution", ApiSolution, set()),
+        ("TransferredBytes", TransferredBytes, set()),
     ],
 )
 def test_fields_are_those_of_the_models(schema: str, model: type, beside: set[str]) -> None:
     fields = {converter.json_name(field.name) for field in attrs.fields(model)}
     assert SCHEMAS[schema]["properties"].keys() == fields | beside
+
+
+@pytest.mark.parametrize(
+    ("schema", "model", "made_of"),
+    [
+        ("Transcript", Transcript, {"messages": "transcript", "raw": None}),
+        ("TranscriptMessage", TranscriptMessage, {"fields": None}),
+        (
+            "Invoice",
+            Invoice,
+            {
+                "accounting_signature": "accounting_signature",
+                "line_items": "lineItem",
+                "raw": None,
+                "task_created_time_stamp": "taskCreated_timeStamp",
+            },
+        ),
+        (
+            "LineItem",
+            LineItem,
+            {"peak_memory_used": "peak_memory_used", "total_steps_computed": "total_steps_computed"},
+        ),
+    ],
+)
+def test_fields_of_evidence_are_those_of_the_models(schema: str, model: type, made_of: dict[str, str | None]) -> None:
+    names = {made_of.get(field.name, converter.json_name(field.name)) for field in attrs.fields(model)}
+    assert SCHEMAS[schema]["properties"].keys() == names - {None}
+
+
+def test_the_published_evidence_conforms() -> None:
+    published = sorted(path for path in PAYLOADS.glob("*.json") if not path.name.startswith("status"))
+    assert len(published) == 5
+    for path in published:
+        schema = path.name.partition("_")[0].capitalize()
+        assert errors_in(schema, json.loads(path.read_bytes())) == [], path.name
 
 
 SIGNATURE = {"v": 27, "r": "1b" * 32, "s": "2c" * 32}
@@ -275,7 +457,11 @@ def test_what_the_description_forbids_is_refused(fields: dict[str, Any]) -> None
 
 
 def test_a_status_and_the_id_of_a_final_state_are_needed_beyond_the_description() -> None:
-    assert [name for name, schema in SCHEMAS.items() if "required" in schema] == ["Error"]
+    assert {name for name, schema in SCHEMAS.items() if "required" in schema} == {
+        "Error",
+        "ExecuteTaskRequest",
+        "ExecuteApiTaskRequest",
+    }
     with pytest.raises(UnexpectedResponseError, match="verificationStatus is missing"):
         decode({})
     with pytest.raises(ExecutionIdMismatchError):

@@ -27,6 +27,7 @@ POINT = KEY.public_key.to_bytes()
 HASH = "5a" * 32
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 ADDRESS_OF_1 = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"  # of the private key 1
+PRIME = 2**256 - 2**32 - 977
 GENERATOR = PrivateKey((1).to_bytes(32, "big")).public_key.to_bytes()
 
 
@@ -252,6 +253,7 @@ CLAIMS: list[tuple[dict[str, object], str | None, bool | None]] = [
     ({"publicKey": "", "senderAddress": None, "sequencerAddress": ADDRESS}, ADDRESS, True),
     ({"publicKey": "04" + "11" * 64, "sequencerAddress": ADDRESS}, ADDRESS, True),  # not on the curve
     ({"publicKey": "04" + "ff" * 64}, None, None),
+    ({"publicKey": f"04{PRIME + 1:064x}{pow(8, (PRIME + 1) // 4, PRIME):064x}"}, None, None),  # x = 1 is on the curve
     ({"publicKey": "04**", "senderAddress": "0x" + "*" * 36 + ADDRESS[-4:]}, None, None),
     ({"publicKey": 7, "senderAddress": [ADDRESS], "sequencerAddress": ADDRESS[2:]}, None, None),
 ]  # fmt: skip

@@ -17,6 +17,8 @@ LARGE_BODY = 2**15  # bytes; a larger body is decoded in a thread: many such bod
 MAX_STRUCTURE = 100_000  # commas and brackets; the published replies have fewer than 20
 MAX_DEPTH = 100  # of nested arrays and objects; the published replies have 3
 
+_MAX_FOR_ORJSON = 2**20  # bytes
+
 _long_number = re.compile(rb"[0-9]{19}")  # or digits in a string, which does no harm
 
 _PIECE = 2**16  # bytes that are looked at in one go, so that other threads get their turn in between
@@ -45,7 +47,9 @@ def parse_json(body: bytes | bytearray) -> Any:
     # A smaller body cannot hold MAX_STRUCTURE commas and brackets.
     if len(body) > LARGE_BODY or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_limits(body)
-    if orjson is not None and _long_number.search(body) is None:  # orjson makes a float of a long integer
+    # orjson makes a float of a long integer. To look for one in a large body would hold up other threads for longer
+    # than orjson saves.
+    if orjson is not None and len(body) <= _MAX_FOR_ORJSON and _long_number.search(body) is None:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:

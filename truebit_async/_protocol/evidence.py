@@ -111,13 +111,7 @@ def read_transcript_by_hash(transcript_hash: str, response: Response, now: float
         ApiError: the status is an error.
         UnexpectedResponseError: it is not a transcript, or one with another hash.
     """
-    transcript = _raise_errors(_read(parse_transcript, None, response, now))
-    received = transcript.hash
-    if received is None or _digits(received) == _digits(transcript_hash):
-        return transcript
-    detail = f"its transcriptHash is {received[:200]!r}, which is not the one asked for"
-    del transcript  # the traceback of the error holds this frame
-    raise UnexpectedResponseError(None, 200, detail, "")
+    return _raise_errors(_with_hash(transcript_hash, _read(parse_transcript, None, response, now)))
 
 
 def read_invoice(execution_id: str, response: Response, now: float) -> Invoice:
@@ -189,6 +183,14 @@ def _read(
         return evidence
     detail = f"it is about execution {received[:200]!r}"
     return ExecutionIdMismatchError(execution_id, 200, detail, "", received[:EXCERPT_BYTES])
+
+
+def _with_hash(transcript_hash: str, result: Transcript | TruebitError) -> Transcript | TruebitError:
+    received = result.hash if isinstance(result, Transcript) else None
+    if received is None or _digits(received) == _digits(transcript_hash):
+        return result
+    detail = f"its transcriptHash is {received[:200]!r}, which is not the one asked for"
+    return UnexpectedResponseError(None, 200, detail, "")
 
 
 def _raise_errors(result: EvidenceT | TruebitError) -> EvidenceT:

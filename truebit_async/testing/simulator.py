@@ -1,4 +1,4 @@
-"""A simulated dispatcher on loopback. It follows the documented status endpoints, and it can fail on purpose."""
+"""A simulated dispatcher on loopback. It follows the documented endpoints, and it can fail on purpose."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import attrs
 from aiohttp import web
 
+from truebit_async.testing.evidence import Document, EvidenceDesk, Told, default_task, evidence_target
 from truebit_async.testing.replies import Reply
 from truebit_async.testing.submissions import DeployedTask, problem_with
 
@@ -42,8 +43,8 @@ class RecordedRequest:
         time: when it arrived, in seconds on the clock of the event loop (`time.monotonic`, or the virtual time of a
             `VirtualTimeLoop`).
         path: the path as it was sent, still percent-encoded.
-        execution_id: the decoded execution ID in the path; None for another endpoint.
-        kind: the kind of task, ``"function"`` or ``"api"``; None for another endpoint.
+        execution_id: the decoded execution ID in the path; None if there is none.
+        kind: the kind of task, ``"function"`` or ``"api"``; None if the path does not tell, as for evidence.
         headers: the headers. Lookup ignores the case of names.
         method: the HTTP method.
         body: the body.
@@ -64,6 +65,11 @@ class _SimulatedExecution:
     polls_left: float
     running_for: float
     started_at: float | None  # None until the first request
+    told: Told
+
+    def is_over(self, now: float) -> bool:
+        ends_at = (now if self.started_at is None else self.started_at) + self.running_for
+        return self.polls_left <= 0 and now >= ends_at and self.final.name != Reply.running().name
 
     def next_reply(self) -> Reply:
         now = asyncio.get_running_loop().time()
@@ -97,6 +103,7 @@ class Simulator:
         self._executions: dict[tuple[str, str], _SimulatedExecution | _Script] = {}  # by kind and ID
         self._tasks: dict[tuple[str, str, str], DeployedTask] = {}  # by kind, namespace and name
         self._submission_replies: dict[str, deque[Reply]] = {"function": deque(), "api": deque()}
+        self._evidence = EvidenceDesk(self._find)
         self._runner: web.AppRunner | None = None
         self._clock: Callable[[], float] | None = None  # the clock of the loop while the Simulator runs
         self._max_rate = math.inf
@@ -128,16 +135,32 @@ class Simulator:
             output: the output of the task, a text for a function task and a JSON object for an API task. None means
                 ``"42"`` or ``{"value": 42}``, or an empty output if the run failed.
             execution_status: whether the run succeeded. Only a Success tells it.
-            kind: the kind of task. The same ID may be that of a function task and that of an API task.
+            kind: the kind of task. The same ID may be that of a function task and that of an API task. Evidence is then
+                that of the function task.
         """
+        self._add(execution_id, default_task(kind), polls, running_for, status, output, execution_status, kind)
+
+    def _add(
+        self,
+        execution_id: str,
+        task: Mapping[str, Any],
+        polls: int,
+        running_for: float,
+        status: Literal["Success", "Indeterminate", "Error", "Running"],
+        output: str | Mapping[str, object] | None,
+        execution_status: Literal["succeed", "failed"],
+        kind: _Kind,
+    ) -> None:
         if status == "Success":
             success: str | Mapping[str, object] = {"value": 42} if kind == "api" else "42"
             default_output = success if execution_status == "succeed" else ""
-            final = Reply.execution(status, default_output if output is None else output, execution_status)
+            output = default_output if output is None else output
+            final = Reply.execution(status, output, execution_status)
         else:
             final = Reply.execution(status)
         started_at = None if self._clock is None else self._clock()
-        self._executions[kind, execution_id] = _SimulatedExecution(final, polls, running_for, started_at)
+        told = Told(kind, execution_id, task, output)
+        self._executions[kind, execution_id] = _SimulatedExecution(final, polls, running_for, started_at, told)
 
     def script(self, execution_id: str, *replies: Reply, kind: _Kind = "function") -> None:
         """Answer requests for an ID with these replies in order, and then repeat the last one.
@@ -154,6 +177,27 @@ class Simulator:
             msg = "a script needs at least one reply"
             raise ValueError(msg)
         self._executions[kind, execution_id] = _Script(deque(replies))
+
+    def script_evidence(self, key: str, *replies: Reply, document: Document = "transcript") -> None:
+        """Answer requests for evidence with these replies in order, and then repeat the last one.
+
+        Args:
+            key: the execution ID; the transcript hash if the document is ``"transcript_by_hash"``.
+            replies: one or more replies.
+            document: which evidence: ``"transcript"``, ``"transcript_by_hash"`` or ``"invoice"``.
+
+        Raises:
+            ValueError: no reply was given.
+        """
+        if not replies:
+            msg = "a script needs at least one reply"
+            raise ValueError(msg)
+        self._evidence.script(document, key, replies)
+
+    @property
+    def signer(self) -> str | None:
+        """The address that signs evidence, made anew for each Simulator; None without the extra ``audit``."""
+        return self._evidence.signer.address
 
     # Tasks
 
@@ -249,19 +293,26 @@ class Simulator:
         now = asyncio.get_running_loop().time()
         path = request.raw_path.partition("?")[0]
         kind, execution_id = _target_of(path)
+        evidence = evidence_target(path)
+        if evidence is not None and evidence[0] != "transcript_by_hash":
+            execution_id = evidence[1]
         body = await request.read()
         self.requests.append(
             RecordedRequest(now, request.raw_path, execution_id, kind, request.headers, request.method, body)
         )
         if kind is not None and execution_id is None:
             return await self._handle_submission(request, kind, now)
-        if kind is None or execution_id is None:
+        if kind is None and evidence is None:
             return await Reply.error(404, "no such endpoint").send(request, "")
         if request.method != "GET":
-            return await _METHOD_NOT_ALLOWED.send(request, execution_id)
-        reply = self._rate_limit_reply(now) or self._reply_for(kind, execution_id)
+            return await _METHOD_NOT_ALLOWED.send(request, "")
+        reply = self._rate_limit_reply(now)
+        if reply is None and evidence is not None:
+            reply = await self._evidence.reply_to(*evidence)
+        elif reply is None:
+            reply = self._reply_for(str(kind), str(execution_id))
         try:
-            return await reply.send(request, execution_id)
+            return await reply.send(request, execution_id or "")
         except ConnectionResetError:  # the client has disconnected
             return web.Response()
 
@@ -286,14 +337,7 @@ class Simulator:
             return Reply.error(400, "there is no such task")
         execution_id = str(uuid.uuid4())
         output, execution_status = task.output_of(fields["input"])
-        self.add(
-            execution_id,
-            polls=task.polls,
-            running_for=task.running_for,
-            output=output,
-            execution_status=execution_status,
-            kind=kind,
-        )
+        self._add(execution_id, fields, task.polls, task.running_for, "Success", output, execution_status, kind)
         return Reply.raw(200, json.dumps({"executionId": execution_id}).encode())
 
     def _reply_for(self, kind: str, execution_id: str) -> Reply:
@@ -301,6 +345,14 @@ class Simulator:
         if execution is None:
             return Reply.error(404, f"execution {execution_id} was not found")
         return execution.next_reply()
+
+    def _find(self, execution_id: str) -> tuple[Told, bool] | None:
+        """Return what evidence tells of an execution, and whether it is over."""
+        for kind in ("function", "api"):
+            execution = self._executions.get((kind, execution_id))
+            if isinstance(execution, _SimulatedExecution):
+                return execution.told, execution.is_over(asyncio.get_running_loop().time())
+        return None
 
     def _rate_limit_reply(self, now: float) -> Reply | None:
         if self._max_rate == math.inf:
