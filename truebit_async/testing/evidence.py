@@ -72,7 +72,7 @@ def evidence_target(path: str) -> tuple[Document, str] | None:
     return None
 
 
-class EvidenceDesk:
+class EvidenceReplies:
     """Answers requests for evidence.
 
     Args:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import attrs
 from aiohttp import web
 
-from truebit_async.testing.evidence import Document, EvidenceDesk, Told, default_task, evidence_target
+from truebit_async.testing.evidence import Document, EvidenceReplies, Told, default_task, evidence_target
 from truebit_async.testing.replies import Reply
 from truebit_async.testing.submissions import DeployedTask, problem_with
 
@@ -103,7 +103,7 @@ class Simulator:
         self._executions: dict[tuple[str, str], _SimulatedExecution | _Script] = {}  # by kind and ID
         self._tasks: dict[tuple[str, str, str], DeployedTask] = {}  # by kind, namespace and name
         self._submission_replies: dict[str, deque[Reply]] = {"function": deque(), "api": deque()}
-        self._evidence = EvidenceDesk(self._find)
+        self._evidence = EvidenceReplies(self._find)
         self._runner: web.AppRunner | None = None
         self._clock: Callable[[], float] | None = None  # the clock of the loop while the Simulator runs
         self._max_rate = math.inf
