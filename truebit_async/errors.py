@@ -98,7 +98,8 @@ class TruebitError(Exception):
 
     @property
     def _subject(self) -> str:
-        return "submission of a task" if self.execution_id is None else f"execution {self.execution_id!r}"
+        others = "request" if self.kind is None else "submission of a task"
+        return others if self.execution_id is None else f"execution {self.execution_id!r}"
 
     def __str__(self) -> str:
         return f"{self._subject}: something went wrong"
@@ -337,9 +338,8 @@ class VerificationTimeoutError(TruebitError, TimeoutError):
         state = self.last_execution
         last = "its status was never seen" if state is None else f"last seen {state.status.value}"
         failed = f", last failure: {self.last_error}" if self.last_error is not None else ""
-        seen = f"(polls: {self.polls}, {last}{failed})"
-        hint = "Wait again with the same ID, or allow a longer deadline."
-        return f"{self._subject}: not verified within the deadline of {self.deadline:g} s {seen}. {hint}"
+        seen = f"(polls: {self.polls}, {last}{failed}). Wait again with the same ID, or allow a longer deadline."
+        return f"{self._subject}: not verified within the deadline of {self.deadline:g} s {seen}"
 
 
 @attrs.define(slots=False, repr=False)

@@ -497,6 +497,22 @@ def test_the_demo_ends_as_expected(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert "38 of 38 finished" in ran.err
     assert re.search(r"succeeded +│ +23 ", ran.err)
     assert re.search(r"no final state +│ +2 ", ran.err)
+    chain = ran.out.splitlines()[-5:]
+    assert chain == [
+        "A chain of two tasks, each of them submitted once:",
+        '1. API task demo/order        {"id": 2, "state": "shipped"}',
+        "2. function task demo/shipped true",
+        "3. audit of its transcript    12 signatures as expected",
+        "                              2 of 3 nodes had to agree",
+    ]
+
+
+def test_a_demo_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_demo, "_POLICY", FAST)
+    monkeypatch.setattr(Simulator, "signer", None)
+    ran = run("demo")
+    assert ran.code == 0
+    assert ran.out.endswith("install the extra: pip install 'truebit_async[audit]'\n")
 
 
 def test_a_demo_with_an_unexpected_outcome_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from truebit_async._protocol.converter import make_converter
 from truebit_async.checkpoint import Checkpoint, CheckpointError
 from truebit_async.cli import options
 from truebit_async.cli.demo import run_demo
+from truebit_async.cli.evidence import run_audit, write_evidence
 from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
@@ -172,6 +173,83 @@ def wait(  # noqa: PLR0913  # one parameter per option
         message = f"{exit_status.message}; to continue, run the same command with --out {out} --resume"
         exit_status = attrs.evolve(exit_status, message=message)
     exit_status.exit()
+
+
+@app.command()
+def transcript(
+    execution_id: options.ExecutionId,
+    *,
+    out: options.EvidenceOut = None,
+    base_url: options.BaseUrl = None,
+    api_key: options.ApiKey = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Print the transcript of an execution.
+
+    In a pipe and in a file, these are the exact bytes that the dispatcher sent. They hold the input of the task,
+    secrets included. On a terminal, the inputs are left out.
+
+    ```console
+    $ truebit-async transcript --out transcript.json ID
+    $ truebit-async transcript ID | jq .transcript[].type
+    ```
+
+    Exit codes: 0 printed, 2 wrong usage, 3 there is none.
+    """
+    session = make_session(base_url, api_key, make_policy())
+    with logging_to(print_to_stderr, verbose=verbose):
+        run(write_evidence(session, lambda: session.get_transcript(execution_id), out)).exit()
+
+
+@app.command()
+def invoice(
+    execution_id: options.ExecutionId,
+    *,
+    out: options.EvidenceOut = None,
+    base_url: options.BaseUrl = None,
+    api_key: options.ApiKey = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Print the invoice of an execution.
+
+    In a pipe and in a file, these are the exact bytes that the dispatcher sent.
+
+    ```console
+    $ truebit-async invoice --out invoice.json ID
+    ```
+
+    Exit codes: 0 printed, 2 wrong usage, 3 there is none.
+    """
+    session = make_session(base_url, api_key, make_policy())
+    with logging_to(print_to_stderr, verbose=verbose):
+        run(write_evidence(session, lambda: session.get_invoice(execution_id), out)).exit()
+
+
+@app.command()
+def audit(
+    sources: options.AuditSources,
+    *,
+    trusted: options.Trusted = None,
+    base_url: options.BaseUrl = None,
+    api_key: options.ApiKey = None,
+    verbose: options.Verbose = False,
+) -> None:
+    """Find out who signed transcripts and invoices.
+
+    Of an execution ID, the transcript and the invoice are fetched. A file holds one of them. A table is printed on a
+    terminal, and lines of JSON elsewhere. The command never says that an output is right.
+
+    ```console
+    $ truebit-async audit ID
+    $ truebit-async audit --trust 0xE3AcBBB129F14681C315028dB0A156597fb5058B transcript.json invoice.json
+    ```
+
+    Exit codes: 0 all signers that could be compared are the expected ones, 1 at least one is not, 2 wrong usage or the
+    extra `audit` is missing, 3 there was nothing to compare with, or no evidence.
+    """
+    session = make_session(base_url, api_key, make_policy())
+    with logging_to(print_to_stderr, verbose=verbose):
+        run(run_audit(session, sources, trusted or [])).exit()
 
 
 @app.command()

@@ -1,17 +1,20 @@
-"""``truebit-async demo``: wait for a batch of executions on a Simulator, and print a table of the outcomes."""
+"""``truebit-async demo``: a batch of executions on a Simulator, and a chain of two tasks with their evidence."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 from tenacity import wait_random_exponential
 
+from truebit_async.audit import audit_transcript
 from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.scenarios import SCENARIOS, Scenario, add_scenarios, all_execution_ids
-from truebit_async.models import Execution, Outcome
+from truebit_async.models import ApiTask, Execution, FunctionTask, Outcome
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
 from truebit_async.testing import Simulator
@@ -20,7 +23,7 @@ _POLICY = PollPolicy(wait=wait_random_exponential(multiplier=0.4, min=0.2, max=1
 
 
 async def run_demo(out: Console, messages: Console) -> ExitCode:
-    """Wait for the executions of all scenarios. Print a table to ``out``, and progress to ``messages``.
+    """Wait for the executions of all scenarios, and run a chain. Print to ``out``, and progress to ``messages``.
 
     Returns:
         SUCCEEDED if every execution ended as expected, else NOT_SUCCEEDED.
@@ -35,7 +38,9 @@ async def run_demo(out: Console, messages: Console) -> ExitCode:
             async with TruebitSession(simulator.url, api_key="demo", policy=_POLICY, listeners=[progress]) as session:
                 async for outcome in session.wait_for_verifications(execution_ids):
                     outcomes[outcome.execution_id] = outcome
-        requests = len(simulator.requests)
+                requests = len(simulator.requests)
+        async with TruebitSession(simulator.url, api_key="demo", policy=_POLICY) as session:
+            chain = await _run_chain(session, simulator)
     messages.print(progress.summary.as_text())
     out.print(_table(outcomes))
     all_as_expected = all(
@@ -44,8 +49,33 @@ async def run_demo(out: Console, messages: Console) -> ExitCode:
         for execution_id in scenario.execution_ids
     )
     conclusion = "Every execution ended as expected" if all_as_expected else "NOT every execution ended as expected"
-    out.print(f"{conclusion} ({requests} requests).")
+    out.print(f"{conclusion} ({requests} requests).\n")
+    for line in chain:
+        out.print(line, highlight=False, markup=False)
     return ExitCode.SUCCEEDED if all_as_expected else ExitCode.NOT_SUCCEEDED
+
+
+async def _run_chain(session: TruebitSession, simulator: Simulator) -> list[str]:
+    """Run an API task, feed its output into a function task, and audit that. Return lines that tell of it."""
+    get_order = ApiTask("demo", "order", path="/order/{id}", method="GET", params={"id": 2}, execution_timeout=10)
+    order = (await session.apis.run(get_order)).output
+    check = FunctionTask("demo", "shipped", json.dumps(order), total_solutions=3, required_solutions=2)
+    checked = await session.functions.run(check)
+    transcript = await session.get_transcript(checked.execution_id)
+    lines = [
+        "A chain of two tasks, each of them submitted once:",
+        f"1. API task demo/order        {json.dumps(order)}",
+        f"2. function task demo/shipped {checked.output}",
+    ]
+    signer = await asyncio.to_thread(lambda: simulator.signer)  # the first time, this imports a library
+    if signer is None:
+        return [*lines, "To audit the transcript, install the extra: pip install 'truebit_async[audit]'"]
+    report = await asyncio.to_thread(audit_transcript, transcript, [signer])
+    return [
+        *lines,
+        f"3. audit of its transcript    {len(report.checks)} signatures {report.verdict}",
+        f"                              {report.required_solutions} of {report.total_solutions} nodes had to agree",
+    ]
 
 
 def _table(outcomes: dict[str, Outcome[Execution]]) -> Table:

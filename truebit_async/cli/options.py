@@ -237,6 +237,30 @@ Headers = Annotated[
     ),
 ]
 
+EvidenceOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Write to a new file instead of stdout. Only its owner can read it.",
+        rich_help_panel=_INPUT_AND_OUTPUT,
+    ),
+]
+
+AuditSources = Annotated[
+    list[str], typer.Argument(metavar="ID|FILE", help="Execution IDs, and files with a transcript or an invoice.")
+]
+
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="ADDRESS",
+        help="An address that is trusted to sign. May be given several times.",
+        show_default=False,
+    ),
+]
+
 NoWait = Annotated[
     bool, typer.Option("--no-wait", metavar="", help="Only submit the task, and print its execution ID as JSON.")
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 
 from truebit_async._text import one_line
 
@@ -23,8 +25,26 @@ def print_to_stdout(text: str) -> None:
         OutputError: the text cannot be written, for example because the disk is full.
         BrokenPipeError: the reader has closed the pipe.
     """
-    try:
+    with _explained():
         print(text, flush=True)
+
+
+def print_bytes_to_stdout(content: bytes) -> None:
+    """Write bytes to stdout, and flush it.
+
+    Raises:
+        OutputError: as for `print_to_stdout`.
+        BrokenPipeError: the reader has closed the pipe.
+    """
+    with _explained():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import attrs
@@ -51,9 +52,11 @@ def all_execution_ids() -> Iterator[str]:
 def add_scenarios(simulator: Simulator) -> None:
     """Add the executions of all scenarios to a Simulator. Each takes one to six polls, the same number in every run.
 
-    Two tasks can be submitted: the function task ``demo/square``, and the API task ``demo/order``.
+    Three tasks can be submitted: the function tasks ``demo/square`` (of a number) and ``demo/shipped`` (of an order as
+    JSON), and the API task ``demo/order``.
     """
     simulator.deploy_function("demo", "square", lambda text: str(int(text) ** 2), polls=1)
+    simulator.deploy_function("demo", "shipped", _is_shipped, polls=1)
     simulator.deploy_api("demo", "order", lambda call: {"id": call["params"]["id"], "state": "shipped"}, polls=1)
     for scenario in SCENARIOS:
         for index, execution_id in enumerate(scenario.execution_ids):
@@ -73,3 +76,7 @@ def add_scenarios(simulator: Simulator) -> None:
                     simulator.add(execution_id, polls=polls, status="Error")
                 case _:
                     pass  # the Simulator answers 404 for an ID that was not added
+
+
+def _is_shipped(order: str) -> str:
+    return "true" if json.loads(order)["state"] == "shipped" else "false"

@@ -1,0 +1,203 @@
+"""``truebit-async transcript``, ``invoice`` and ``audit``: what there is to prove later what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import attrs
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from truebit_async._protocol.body import parse_json
+from truebit_async._protocol.converter import make_converter
+from truebit_async._text import one_line
+from truebit_async.audit import (
+    AuditError,
+    AuditReport,
+    Verdict,
+    audit_invoice,
+    audit_transcript,
+    read_invoice,
+    read_transcript,
+)
+from truebit_async.cli.exit_codes import ExitCode
+from truebit_async.cli.output import print_bytes_to_stdout, print_to_stderr, print_to_stdout
+from truebit_async.cli.run import ExitStatus
+from truebit_async.models import Invoice, Transcript
+from truebit_async.session import TruebitSession
+
+_EXIT_CODES = {
+    Verdict.AS_EXPECTED: ExitCode.SUCCEEDED,
+    Verdict.DIFFERENT: ExitCode.NOT_SUCCEEDED,
+    Verdict.NOT_COMPARED: ExitCode.NO_FINAL_STATE,
+}
+_YES_OR_NO = {None: "", True: "yes", False: "no"}
+_STYLES = {Verdict.AS_EXPECTED: "green", Verdict.DIFFERENT: "bold red", Verdict.NOT_COMPARED: "yellow"}
+
+
+async def write_evidence(
+    session: TruebitSession, fetch: Callable[[], Awaitable[Transcript | Invoice]], out: Path | None
+) -> ExitCode:
+    """Fetch evidence, and write its exact bytes to a file or to stdout. A terminal gets it without inputs of tasks.
+
+    Args:
+        session: is closed at the end.
+        fetch: fetches it.
+        out: the file; None is stdout.
+
+    Raises:
+        typer.Exit: the file cannot be written.
+    """
+    async with session:
+        raw = (await fetch()).raw
+    if out is not None:
+        await asyncio.to_thread(_write_private, out, raw)
+    elif sys.stdout.isatty():
+        print_to_stdout(json.dumps(_without_inputs(parse_json(raw)), indent=2))
+        print_to_stderr("truebit-async: inputs of tasks are not shown; a pipe or --out FILE gets the exact bytes")
+    else:
+        print_bytes_to_stdout(raw)
+    return ExitCode.SUCCEEDED
+
+
+@attrs.frozen
+class Audit:
+    """The audit of one transcript or invoice.
+
+    Attributes:
+        source: the execution ID or the file.
+        evidence: ``"transcript"`` or ``"invoice"``.
+        report: what was found.
+    """
+
+    source: str
+    evidence: str
+    report: AuditReport
+
+    def as_json(self) -> str:
+        """Return the audit as one line of JSON."""
+        report = make_converter().unstructure(self.report)
+        return json.dumps(
+            {"source": self.source, "evidence": self.evidence, "verdict": self.report.verdict.value, **report}
+        )
+
+    def as_text(self) -> RenderableType:
+        """Return the audit for people to read."""
+        table = Table(title=one_line(f"{self.evidence} of {self.source}"), title_justify="left")
+        for name in ("signed", "signer", "as named", "trusted", "verdict"):
+            table.add_column(name, no_wrap=name != "signed")
+        for check in self.report.checks:
+            table.add_row(
+                Text(f"{check.where.removeprefix('transcript')} {one_line(check.type or '')[:40]}"),
+                _shortened(check.signer),
+                _YES_OR_NO[check.matches_claim],
+                _YES_OR_NO[check.is_trusted],
+                Text(check.verdict, style=_STYLES[check.verdict]),
+            )
+        lines = [f"{check.where}: {one_line(check.problem)}" for check in self.report.checks if check.problem]
+        signers = Counter(check.signer for check in self.report.checks if check.signer is not None)
+        lines += [f"{signer} signed {count}" for signer, count in signers.items()]
+        if self.report.total_solutions is not None:
+            lines.append(
+                f"{self.report.total_solutions} nodes were asked, {self.report.required_solutions} had to agree"
+            )
+        not_checked = [f"- {one_line(sentence)}" for sentence in self.report.not_checked]
+        return Group(table, *map(Text, [*lines, "Not checked:", *not_checked, ""]))
+
+
+async def run_audit(session: TruebitSession, sources: list[str], trusted: list[str]) -> ExitCode:
+    """Audit files, and the transcripts and invoices of executions. Print a table on a terminal, else lines of JSON.
+
+    Args:
+        session: is closed at the end.
+        sources: execution IDs and files.
+        trusted: the addresses that are trusted to sign.
+
+    Returns:
+        SUCCEEDED if all signers that were compared are the expected ones, NOT_SUCCEEDED if one is not, and
+        NO_FINAL_STATE if none could be compared.
+    """
+    verdicts: set[Verdict] = set()
+    console = Console() if sys.stdout.isatty() else None
+    async with session:
+        for source in sources:
+            async for audit in _audits_of(session, source, trusted):
+                verdicts.add(audit.report.verdict)
+                if console is None:
+                    print_to_stdout(audit.as_json())
+                else:
+                    console.print(audit.as_text())
+    for verdict in (Verdict.DIFFERENT, Verdict.AS_EXPECTED):
+        if verdict in verdicts:
+            return _EXIT_CODES[verdict]
+    return ExitCode.NO_FINAL_STATE
+
+
+async def _audits_of(session: TruebitSession, source: str, trusted: list[str]) -> AsyncIterator[Audit]:
+    raw = await asyncio.to_thread(_read_file, source)
+    try:
+        if raw is None:
+            yield await _audit(source, await session.get_transcript(source), trusted)
+            yield await _audit(source, await session.get_invoice(source), trusted)
+        else:
+            yield await _audit(source, read_transcript(raw) if _is_transcript(raw) else read_invoice(raw), trusted)
+    except AuditError as error:
+        ExitStatus(ExitCode.USAGE, f"{source} is neither a transcript nor an invoice: {error.reason}").exit()
+    except (ImportError, ValueError) as error:  # the extra is missing; an address is none
+        ExitStatus(ExitCode.USAGE, str(error)).exit()
+
+
+async def _audit(source: str, evidence: Transcript | Invoice, trusted: list[str]) -> Audit:
+    """Audit in a thread, since each signature takes milliseconds."""
+    if isinstance(evidence, Transcript):
+        return Audit(source, "transcript", await asyncio.to_thread(audit_transcript, evidence, trusted))
+    return Audit(source, "invoice", await asyncio.to_thread(audit_invoice, evidence, trusted))
+
+
+def _read_file(source: str) -> bytes | None:
+    """Return the content of a file; None if the source is an execution ID."""
+    try:
+        return Path(source).read_bytes()
+    except FileNotFoundError:
+        if "/" not in source and not source.endswith(".json"):
+            return None
+        problem = "there is no such file"
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+    message = f"{source}: {problem}"
+    raise typer.BadParameter(message)
+
+
+def _is_transcript(raw: bytes) -> bool:
+    try:
+        return "transcript" in parse_json(raw)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a new file that only its owner can read."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        ExitStatus(ExitCode.USAGE, f"cannot write {path}: {error.strerror or error}").exit()
+
+
+def _without_inputs(value: object) -> object:
+    """Return evidence without the inputs of tasks, which may hold secrets."""
+    if isinstance(value, dict):
+        return {name: "(not shown)" if name == "input" else _without_inputs(part) for name, part in value.items()}
+    return [_without_inputs(part) for part in value] if isinstance(value, list) else value
+
+
+def _shortened(address: str | None) -> str:
+    return "" if address is None else f"{address[:6]}…{address[-4:]}"
