@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import warnings
 from collections.abc import Awaitable, Callable
@@ -204,12 +205,13 @@ class Transport:
 
     def _request(self, http: aiohttp.ClientSession, request: Request) -> Awaitable[aiohttp.ClientResponse]:
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
+        data = None if request.body is None else io.BytesIO(request.body)  # is sent in pieces, and its repr is short
         if http is not self._injected:  # it was opened with the options below
-            return http.request(request.method, url, data=request.body, headers=request.headers, allow_redirects=False)
+            return http.request(request.method, url, data=data, headers=request.headers, allow_redirects=False)
         return http.request(
             request.method,
             url,
-            data=request.body,
+            data=data,
             headers={**self._headers, **(request.headers or {})},
             allow_redirects=False,
             raise_for_status=False,
@@ -245,6 +247,9 @@ class Transport:
         """
         was_stale = isinstance(error, ConnectionLostError) and error.was_stale
         cause = error.__cause__ if isinstance(error, ConnectionLostError) else error
+        if request.body is not None:
+            for link in with_causes(error):
+                link.__traceback__ = None  # its frames may hold the body
         texts = [_all_text(link) for link in with_causes(error)]
         is_kept = sum(map(len, texts)) <= _MAX_TEXT
         detail = _describe(cause or error)

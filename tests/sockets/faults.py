@@ -217,21 +217,77 @@ FAULTS = [fault for faults in PHASES.values() for fault in faults]
 MATRIX = [*FAULTS, *STATUSES]
 
 
+# The same rows at other endpoints than that of function tasks
+
+OBJECTS_THAT_NAME_AN_EXECUTION = {
+    "an output that is not a string",
+    "an unknown verificationStatus",
+    "about another execution",
+}
+OBJECTS = {*OBJECTS_THAT_NAME_AN_EXECUTION, "no verificationStatus", "a final status that names no execution"}
+
+
+def at_api_status(fault: Fault) -> type[errors.TruebitError] | None:
+    """Return what a status request for an API task ends in: the good answer has no ``status``."""
+    is_answer = fault.error is None or fault.name in OBJECTS - {"about another execution"}
+    return Unknown if is_answer else fault.error
+
+
+def at_submission(fault: Fault) -> type[errors.TruebitError] | None:
+    """Return what a submission ends in; None if it is accepted."""
+    if fault.where != "http":
+        return fault.error
+    if fault.pauses:
+        return errors.RateLimitedError if "429" in fault.name else errors.ServerError
+    if fault.error in (Transport, Slow):
+        return errors.SubmissionUncertainError
+    if fault.name in OBJECTS:
+        return None if fault.name in OBJECTS_THAT_NAME_AN_EXECUTION else Decode
+    return fault.error
+
+
+def may_have_run(fault: Fault) -> bool:
+    """Return whether the task of a submission may have run, if the submission ends in an error."""
+    error = at_submission(fault)
+    if fault.where != "http" or error is None:
+        return False
+    if fault.name.startswith("status 4"):
+        return fault.name in {"status 408", "status 425"}
+    return not issubclass(error, errors.RateLimitedError)
+
+
+def at_evidence(fault: Fault) -> type[errors.TruebitError] | None:
+    """Return what a request for evidence ends in: any object will do that names no other execution."""
+    if fault.pauses:
+        return errors.RateLimitedError if "429" in fault.name else errors.ServerError
+    return None if fault.name in OBJECTS - {"about another execution"} else fault.error
+
+
+COLUMNS = (lambda fault: fault.error, at_submission, at_evidence)
+
+
 def as_markdown() -> str:
-    lines = ["| what happens | result |", "| --- | --- |"]
+    lines = [
+        "| what happens | a status request | a submission | a transcript or invoice |",
+        "| --- | --- | --- | --- |",
+    ]
     for phase, faults in PHASES.items():
-        lines.append(f"| **{phase}** | |")
-        lines += [f"| {fault.name} | {_result(fault.error)} |" for fault in faults]
-    lines.append("| **Status codes** | |")
-    for error, group in itertools.groupby(STATUSES, key=lambda fault: fault.error):
+        lines.append(f"| **{phase}** | | | |")
+        lines += [f"| {fault.name} | {_results(fault)} |" for fault in faults]
+    lines.append("| **Status codes** | | | |")
+    for results, group in itertools.groupby(STATUSES, key=_results):
         numbers = [fault.name.removeprefix("status ") for fault in group]
         shown = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-        lines.append(f"| {shown} | {_result(error)} |")
+        lines.append(f"| {shown} | {results} |")
     return "\n".join(lines) + "\n"
 
 
-def _result(error: type[errors.TruebitError] | None) -> str:
-    return "the answer" if error is None else f"`{error.__name__}`"
+def _results(fault: Fault) -> str:
+    errors_of_columns = [column(fault) for column in COLUMNS]
+    shown = ["the answer" if error is None else f"`{error.__name__}`" for error in errors_of_columns]
+    if may_have_run(fault):
+        shown[1] += ", may have run"
+    return " | ".join(shown)
 
 
 if __name__ == "__main__":

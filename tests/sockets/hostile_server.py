@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
 import struct
@@ -41,6 +42,8 @@ class HostileServer:
         """Base URLs by what they are: http, https, https of another host, mute, refused."""
         self.requests = Counter[str]()
         """How often each ID was asked for."""
+        self.posts = Counter[str]()
+        """How many of these were submissions."""
         self._writers: set[asyncio.StreamWriter] = set()
         self.heads: list[bytes] = []
         """The requests, from the request line to the empty line."""
@@ -81,9 +84,11 @@ class HostileServer:
         harmless = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
         with contextlib.suppress(*harmless):  # cancelled by `stop`
             head = await reader.readuntil(b"\r\n\r\n")
-            execution_id = unquote(head.split(b" ", 2)[1].rpartition(b"/")[2].decode())
+            execution_id = _name_in(head.split(b" ", 2)[1].decode())
+            await _read_rest(reader, head)
             self.heads.append(head)
             self.requests[execution_id] += 1
+            self.posts[execution_id] += head.startswith(b"POST ")
             if answer := self._answers.get(execution_id):
                 await answer(cast("asyncio.StreamWriter", _NamingWriter(writer, execution_id)))
         writer.close()
@@ -99,6 +104,19 @@ class HostileServer:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await reader.read()
         writer.close()
+
+
+def _name_in(target: str) -> str:
+    """Return what names the answer: the path of the base URL if it has one, else the last segment."""
+    base, _, path = target.removeprefix("http://").partition("/task/")
+    return unquote(base.partition("/")[2] or path.rpartition("/")[2])
+
+
+async def _read_rest(reader: asyncio.StreamReader, head: bytes) -> None:
+    """Read the body of a request. A connection that is closed before that would be reset."""
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    if length is not None:
+        await reader.readexactly(int(length[1]))
 
 
 ID_PLACEHOLDER = b'"an execution ID"'.ljust(80)

@@ -19,7 +19,7 @@ import truebit_async.cli
 from tests.sockets.faults import FAULTS, GOOD, MATRIX, STATUSES, Fault, answer, as_markdown
 from tests.sockets.hostile_server import HostileServer, hostile_server, send
 from truebit_async import PollPolicy, TruebitSession, errors
-from truebit_async.cli import app as cli_app
+from truebit_async.cli import sessions
 
 pytestmark = pytest.mark.no_cover  # a sweep over what other tests cover
 
@@ -95,7 +95,7 @@ async def ask_each(ask: Ask, url: str, policy: PollPolicy, ids: list[str]) -> Er
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Errors]:
     def wait(url: str, policy: PollPolicy, ids: list[str]) -> Errors:
-        monkeypatch.setattr(cli_app, "PollPolicy", lambda: policy)
+        monkeypatch.setattr(sessions, "PollPolicy", lambda: policy)
         monkeypatch.setattr(sys, "argv", ["truebit-async", "wait", "--base-url", url, *ids])
         with pytest.raises(SystemExit):
             truebit_async.cli.main()

@@ -22,7 +22,7 @@ from tests.sockets.faults import FAULTS, GOOD, answer, head
 from tests.sockets.hostile_server import HostileServer, hostile_server, send
 from truebit_async import Execution, PollEvent, PollPolicy, TruebitSession, errors
 from truebit_async.checkpoint import Checkpoint, outcome_as_json
-from truebit_async.cli import app as cli_app
+from truebit_async.cli import sessions
 
 KEY = "planted-key-5eC4e7"
 ECHO = json.dumps({"message": f"no access with {KEY}"}).encode()
@@ -139,7 +139,7 @@ def test_the_command_does_not_show_it(
 ) -> None:
     monkeypatch.setenv("TRUEBIT_API_KEY", KEY)
     monkeypatch.setenv("TRUEBIT_BASE_URL", server.urls["http"])
-    monkeypatch.setattr(cli_app, "PollPolicy", lambda: POLICY)
+    monkeypatch.setattr(sessions, "PollPolicy", lambda: POLICY)
     out = tmp_path / "results.jsonl"
     for arguments in (["wait", "-v", *IDS], ["wait", "-v", "--out", str(out), *IDS], ["status", "-v", IDS[1]]):
         monkeypatch.setattr(sys, "argv", ["truebit-async", *arguments])
