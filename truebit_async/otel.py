@@ -13,7 +13,18 @@ from collections.abc import Mapping
 
 from truebit_async._version import __version__
 from truebit_async.errors import TruebitError
-from truebit_async.events import BackedOff, Dropped, Finished, Left, Paused, Polled, PollEvent, Requested, Started
+from truebit_async.events import (
+    BackedOff,
+    Dropped,
+    Finished,
+    Left,
+    Paused,
+    Polled,
+    PollEvent,
+    Requested,
+    Started,
+    Submitted,
+)
 from truebit_async.models import AnyExecution
 
 try:
@@ -35,10 +46,11 @@ class OpenTelemetryListener:
 
     Use it as ``TruebitSession(listeners=[OpenTelemetryListener()])``. The metrics:
 
+    - ``truebit.submissions``, a counter of tasks that were submitted, by ``truebit.task.kind``.
     - ``truebit.polls``, a counter of requests that have ended with a result, by ``truebit.task.kind`` and
-      ``truebit.verification.status`` or ``error.type``.
+      ``truebit.execution.status`` or ``error.type``.
     - ``truebit.outcomes``, a counter of waits that have ended, by ``truebit.task.kind`` and
-      ``truebit.verification.status`` with ``truebit.execution.status``, or ``error.type``.
+      ``truebit.execution.status`` with ``truebit.execution.succeeded``, or ``error.type``.
     - ``truebit.verification.duration``, a histogram in seconds, by the same attributes.
     - ``truebit.active_waits`` and ``truebit.active_requests``: waits that are pending, requests that are in flight.
     - ``truebit.pause.duration``, a histogram of the pauses that the server asked for, in seconds.
@@ -56,6 +68,7 @@ class OpenTelemetryListener:
     ) -> None:
         self._tracer = trace.get_tracer("truebit_async", __version__, tracer_provider)
         meter = metrics.get_meter("truebit_async", __version__, meter_provider)
+        self._submissions = meter.create_counter("truebit.submissions", "{task}", "Tasks that were submitted")
         self._polls = meter.create_counter("truebit.polls", "{poll}", "Requests that have ended")
         self._outcomes = meter.create_counter("truebit.outcomes", "{execution}", "Waits that have ended")
         self._duration = meter.create_histogram(
@@ -78,6 +91,8 @@ class OpenTelemetryListener:
             event: the event.
         """
         match event:
+            case Submitted():
+                self._submissions.add(1, {"truebit.task.kind": event.kind})
             case Started():
                 self._start(event)
             case Requested():

@@ -19,7 +19,7 @@ from opentelemetry.trace import StatusCode
 from tenacity import wait_fixed
 
 from tests.policies import FAST
-from truebit_async import ExecutionNotFoundError, PollEvent, PollPolicy, TruebitSession, otel
+from truebit_async import ExecutionNotFoundError, FunctionTask, PollEvent, PollPolicy, TruebitSession, otel
 from truebit_async.otel import OpenTelemetryListener
 from truebit_async.testing import Reply, Simulator
 
@@ -98,6 +98,20 @@ async def test_a_wait_is_a_span_in_the_span_of_its_caller(
         {"error.type": "ServerError"},
         {"truebit.execution.status": "Success", "truebit.execution.succeeded": True},
     ]
+
+
+async def test_submissions_and_evidence_are_no_waits(simulator: Simulator, telemetry: Telemetry) -> None:
+    simulator.deploy_function("ns", "task", str)
+    task = FunctionTask("ns", "task", "1", total_solutions=1, required_solutions=1)
+    async with TruebitSession(simulator.url, api_key="key", policy=FAST, listeners=[telemetry.listener]) as session:
+        execution_id = await session.functions.submit(task)
+        simulator.script_evidence(execution_id, Reply.error(503, retry_after=0.01), Reply.raw(200, b"{}"))
+        await session.get_transcript(execution_id)
+    assert telemetry.metrics() == {
+        ("truebit.submissions", frozenset({("truebit.task.kind", "function")})): 1,
+        ("truebit.pause.duration", frozenset()): 1,
+    }
+    assert telemetry.spans() == []
 
 
 async def test_a_wait_without_an_answer_is_an_error(observed: TruebitSession, telemetry: Telemetry) -> None:
