@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -15,13 +15,13 @@ from truebit_async.models.common import Signature
 
 _MAX_PLACES = 10  # that a sentence names
 _NOBODY_TRUSTED = "No trusted addresses were given, so anybody may have signed it."
-_PLACES = {
+_SENTENCES = {
     "unsigned": "There is no signature",
     "unreadable": "There is a signature that cannot be checked",
     "masked": "The address of the signer is masked",
     "unknown": "The name of the signer is neither a public key nor an address",
     "unnamed": "Nothing tells who should have signed",
-    "foreign": "Another execution is named",
+    "foreign": "Another execution is named, so nothing shows that the part belongs to this one",
 }
 
 
@@ -45,7 +45,8 @@ class SignatureCheck:
         type: the type of the message; None if it has none.
         signed_hash: the hash that is signed, as received, or as made of an invoice; None if there is none.
         signer: the address that has signed it; None if there is a problem.
-        claimed_signer: the address that the evidence names; None if it names none that can be compared.
+        claimed_signer: the address that the evidence names; of several, the first that differs. None if it names none
+            that can be compared.
         matches_claim: whether both are the same; None if one of them is None.
         is_trusted: whether the signer is a trusted one; None without trusted addresses, or without a signer.
         problem: why no signer was found; None if one was.
@@ -84,11 +85,15 @@ class AuditReport:
     @property
     def verdict(self) -> Verdict:
         """Whether all signers that could be compared are the expected ones. It says nothing of an output."""
-        found = {check.verdict for check in self.checks}
-        for verdict in (Verdict.DIFFERENT, Verdict.AS_EXPECTED):
-            if verdict in found:
-                return verdict
-        return Verdict.NOT_COMPARED
+        return overall(check.verdict for check in self.checks)
+
+
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the verdict of all: one that differs counts most, then one that is as expected."""
+    found = set(verdicts)
+    return next(
+        (verdict for verdict in (Verdict.DIFFERENT, Verdict.AS_EXPECTED) if verdict in found), Verdict.NOT_COMPARED
+    )
 
 
 class Findings:
@@ -101,7 +106,7 @@ class Findings:
     def __init__(self, trusted: frozenset[str] | None) -> None:
         self._trusted = trusted
         self.checks: list[SignatureCheck] = []
-        self._places: dict[str, list[str]] = {name: [] for name in _PLACES}
+        self._places: dict[str, list[str]] = {name: [] for name in _SENTENCES}
 
     def check_part(self, where: str, fields: dict[str, Any], execution_id: str | None) -> None:
         """Check the signature of a part of a transcript.
@@ -116,7 +121,7 @@ class Findings:
             self._places["foreign"].append(where)
         message_type, msg_hash, value = fields.get("type"), fields.get("msgHash"), fields.get("signature")
         if value is None:
-            self._places["unsigned"].append(where)
+            self.note_unsigned(where)
             return
         message_type = message_type if isinstance(message_type, str) else None
         signature = read_signature(value)
@@ -127,9 +132,9 @@ class Findings:
         elif "*" in msg_hash + signature.r + signature.s:
             problem = "the hash or the signature is masked"
         else:
-            self.add(where, message_type, msg_hash, signature, self._claim_of(where, fields))
+            self.add(where, message_type, msg_hash, signature, self._named_signers(where, fields))
             return
-        self.add_unreadable(where, message_type, msg_hash if isinstance(msg_hash, str) else None, problem)
+        self.add_unchecked(where, message_type, msg_hash if isinstance(msg_hash, str) else None, problem)
 
     def add(
         self,
@@ -137,7 +142,7 @@ class Findings:
         message_type: str | None,
         signed_hash: str,
         signature: Signature,
-        claim: str | None,
+        named: Sequence[str],
     ) -> None:
         """Add a signature that can be checked.
 
@@ -146,26 +151,28 @@ class Findings:
             message_type: the type of the message.
             signed_hash: the hash that is signed, in hexadecimal.
             signature: the signature of it.
-            claim: the address that should have signed.
+            named: the addresses that should have signed.
         """
         signer = matches = is_trusted = problem = None
+        claimed = named[0] if named else None
         try:
             signer = recover(hash_bytes(signed_hash), signature)
         except AuditError as error:
             problem = error.reason
         else:
-            matches = None if claim is None else signer.lower() == claim.lower()
+            claimed = next((address for address in named if address.lower() != signer.lower()), claimed)
+            matches = None if claimed is None else signer.lower() == claimed.lower()
             is_trusted = None if self._trusted is None else signer.lower() in self._trusted
         if problem is not None or False in (matches, is_trusted):
             verdict = Verdict.DIFFERENT
         else:
             verdict = Verdict.AS_EXPECTED if True in (matches, is_trusted) else Verdict.NOT_COMPARED
         self.checks.append(
-            SignatureCheck(where, message_type, signed_hash, signer, claim, matches, is_trusted, problem, verdict)
+            SignatureCheck(where, message_type, signed_hash, signer, claimed, matches, is_trusted, problem, verdict)
         )
 
-    def add_unreadable(self, where: str, message_type: str | None, signed_hash: str | None, problem: str) -> None:
-        """Add a signature that cannot be checked, because of what is around it.
+    def add_unchecked(self, where: str, message_type: str | None, signed_hash: str | None, problem: str) -> None:
+        """Add a signature that cannot be checked because its form or its hash is unusable.
 
         Args:
             where: where it is.
@@ -180,6 +187,10 @@ class Findings:
             )
         )
 
+    def note_unsigned(self, where: str) -> None:
+        """Note that there is no signature."""
+        self._places["unsigned"].append(where)
+
     def sentences(self) -> Iterator[str]:
         """Yield what could not be checked."""
         if self._trusted is None:
@@ -187,17 +198,14 @@ class Findings:
         for name, places in self._places.items():
             if places:
                 more = f" and {len(places) - _MAX_PLACES} more" if len(places) > _MAX_PLACES else ""
-                yield f"{_PLACES[name]}: {', '.join(places[:_MAX_PLACES])}{more}."
+                yield f"{_SENTENCES[name]}: {', '.join(places[:_MAX_PLACES])}{more}."
 
-    def _claim_of(self, where: str, fields: dict[str, Any]) -> str | None:
-        """Return the first address that names the signer and can be compared, and note why others cannot be."""
-        claims = [fields[name] for name in ("publicKey", "senderAddress", "sequencerAddress") if fields.get(name)]
-        for claim in claims:
-            address = claim if is_address(claim) else address_of_key(claim)
-            if address is not None:
-                return str(address)
-            is_masked = isinstance(claim, str) and "*" in claim
-            self._places["masked" if is_masked else "unknown"].append(where)
-        if not claims:
-            self._places["unnamed"].append(where)
-        return None
+    def _named_signers(self, where: str, fields: dict[str, Any]) -> list[str]:
+        """Return the addresses that name the signer and can be compared. If there are none, note why."""
+        names = [fields[name] for name in ("publicKey", "senderAddress") if fields.get(name)]
+        addresses = [name if is_address(name) else address_of_key(name) for name in names]
+        comparable = [address for address in addresses if address is not None]
+        if not comparable:
+            is_masked = any(isinstance(name, str) and "*" in name for name in names)
+            self._places["masked" if is_masked else "unknown" if names else "unnamed"].append(where)
+        return comparable

@@ -49,4 +49,4 @@ class NoFinalStateError(TruebitError):
 
     def __str__(self) -> str:
         recorded = f"{self.error.type} ({self.error.message!r})"
-        return f"{self._subject}: the checkpoint holds no final state: {recorded}. Resume it to wait again."
+        return f"{self._subject}: the checkpoint holds no final state: {recorded}. Resume the batch."

@@ -1,4 +1,4 @@
-"""The lines of a checkpoint: outcomes as JSON."""
+"""The lines of a checkpoint: outcomes and submissions as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Record(Generic[ExecutionT_co]):
     """An outcome as it is read back from a line.
 
     Attributes:
-        execution_id: the ID that was waited for.
+        execution_id: the ID that was waited for. It is empty if a task of ``run_many`` has no execution.
         execution: the final state; None if there was no final state.
         error: why there was none.
         polls: how many polls were answered or failed.
@@ -200,7 +200,7 @@ def read_line(
             if parsed.error is None:
                 execution = make_converter().structure(fields, execution_class)
             elif any(fields[name] is not None for name in state_names):
-                raise not_an_outcome(number, path)
+                raise malformed_line(number, path)
             return Record(parsed.execution_id, execution, parsed.error, parsed.polls, parsed.elapsed, kind, tag)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, cattrs.BaseValidationError):
         kind = None
@@ -209,7 +209,7 @@ def read_line(
             f"line {number} is about an execution of kind {kind!r}, not {execution_class.kind!r}; name another file"
         )
         raise CheckpointError(None, path, detail)
-    raise not_an_outcome(number, path)
+    raise malformed_line(number, path)
 
 
 def _read_submission(fields: dict[str, Any]) -> RecordedSubmission:
@@ -231,6 +231,7 @@ def _read_tag(tag: object) -> str | int:
     return tag
 
 
-def not_an_outcome(number: int, path: str) -> CheckpointError:
-    """Return the error for a line that is not an outcome."""
-    return CheckpointError(None, path, f"line {number} is not an outcome; does the file belong to something else?")
+def malformed_line(number: int, path: str) -> CheckpointError:
+    """Return the error for a line that a checkpoint does not have."""
+    detail = f"line {number} is neither an outcome nor a submission; does the file belong to something else?"
+    return CheckpointError(None, path, detail)

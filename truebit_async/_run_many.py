@@ -37,7 +37,7 @@ TaskT = TypeVar("TaskT")
 Tag = str | int
 MakeSubmission = Callable[[Any, Journal | None], Submission]
 
-_DIGEST_LENGTH = 32  # hexadecimal digits; an accident cannot make two requests equal
+_DIGEST_LENGTH = 32  # hexadecimal digits: 128 bits, so that no two requests have the same by chance
 _MISMATCH_HINT = "resume with the same tasks in the same order or with the same tags, or name another file"
 
 
@@ -98,12 +98,12 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         self._make_submission = make_submission
         self._policy = policy
         self._max_submitting = max_submitting
-        self._limit = _Limit(max_submissions, rules.name)
+        self._limit = _SubmissionLimit(max_submissions, rules.name)
         self._submitting = 0
         self._tags: dict[Waiter[Any], Tag] = {}
         self._given_tags: set[str] = set()
         self._has_succeeded = False
-        self._is_refused = False  # whether the account is, so that no other task has a chance
+        self._is_account_refused = False
         self._error: Exception | None = None
         self._reading: asyncio.Timeout | None = None  # expires when reading is to end
 
@@ -117,7 +117,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
             try:
                 async with asyncio.timeout(None) as self._reading:
                     await self._read(tasks, group)
-            except Exception as error:  # noqa: BLE001  # it is raised below; a TimeoutError after `_stop` counts not
+            except Exception as error:  # noqa: BLE001  # it is raised below; a TimeoutError after `_stop` does not count
                 self._reading = None
                 self._stop(error)
             self._reading = None
@@ -170,7 +170,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         if recorded.state is SubmissionState.REFUSED:
             return True
         if recorded.state is SubmissionState.SENT:
-            detail = "an earlier run ended before the response"
+            detail = "the response was not seen in an earlier run"
             error = SubmissionUncertainError(None, detail, kind=self._rules.name, may_have_run=True)
             self._finish(self._failure(error, 0.0, tag))
         elif recorded.execution_id not in self.checkpoint.final:
@@ -182,7 +182,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         started = clock()
         try:
             async with self._limit:
-                if self._is_refused:
+                if self._is_account_refused:
                     return
                 journal = None if self.checkpoint is None else _Journal(self.checkpoint, tag, self._digest_of(task))
                 execution_id = await self._make_submission(task, journal).run(self._policy)
@@ -193,7 +193,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         except TruebitError as error:
             if isinstance(error, MissingApiKeyError | SessionClosedError):
                 self._stop(error)
-            self._stop_if_refused(error)
+            self._stop_if_account_refused(error)
             self._finish(self._failure(error, clock() - started, tag))
         except Exception as error:  # noqa: BLE001  # a bug, such as in the wait strategy
             self._stop(error)
@@ -208,15 +208,16 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
 
     def _end(self, waiter: Waiter[Any], outcome: Outcome[Any]) -> None:
         self._has_succeeded |= outcome.execution is not None
-        self._stop_if_refused(outcome.error)
+        self._stop_if_account_refused(outcome.error)
         self._finish(attrs.evolve(outcome, tag=self._tags.pop(waiter)))
 
     def _failure(self, error: TruebitError, elapsed: float, tag: Tag) -> Outcome[Any]:
+        error.add_note(f"It is about the task with the tag or index {tag!r}.")
         return Outcome("", None, error, 0, elapsed, self._rules.name, tag)
 
-    def _stop_if_refused(self, error: TruebitError | None) -> None:
+    def _stop_if_account_refused(self, error: TruebitError | None) -> None:
         if isinstance(error, AuthenticationError | PaymentRequiredError) and not self._has_succeeded:
-            self._is_refused = True
+            self._is_account_refused = True
             self._stop(error)
 
     def _stop(self, error: Exception) -> None:
@@ -231,8 +232,8 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         return hashlib.sha256(request.path.encode() + b"\n" + (request.body or b"")).hexdigest()[:_DIGEST_LENGTH]
 
 
-class _Limit:
-    """How many tasks may be submitted. One that does not run after all does not count.
+class _SubmissionLimit:
+    """Limits how many tasks are submitted. A task that does not run in the end does not count.
 
     Used as a context manager around each submission. Entering it waits while only submissions under way reach the
     limit, since one of them may be refused.
@@ -245,12 +246,12 @@ class _Limit:
     def __init__(self, maximum: int | None, kind: str) -> None:
         self._maximum = math.inf if maximum is None else maximum
         self._kind = kind
-        self._decided = 0  # of those that may run
+        self._spent = 0  # of those that may run
         self._under_way = 0
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> None:
-        while self._decided + self._under_way >= self._maximum:
+        while self._spent + self._under_way >= self._maximum:
             if not self._under_way:
                 raise SubmissionLimitError(None, kind=self._kind)
             self._changed.clear()
@@ -262,7 +263,7 @@ class _Limit:
     ) -> None:
         self._under_way -= 1
         if not isinstance(exc, TruebitError) or exc.may_have_run:
-            self._decided += 1
+            self._spent += 1
         self._changed.set()
 
 

@@ -1,4 +1,4 @@
-"""One submission of a task: it is repeated only if it cannot have arrived, or was refused for now."""
+"""One submission of a task: it is repeated only if it cannot have arrived, or if a 429 refused it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIN_NOT_FOUND_GRACE = 5.0  # seconds after a submission in which a 404 says "not
 
 
 class Journal(Protocol):
-    """Is told about the submission of a task at the moment when something becomes known. What it raises ends it."""
+    """Records the steps of a submission. An exception that it raises ends the submission."""
 
     def sent(self) -> None:
         """Note that it is about to be sent."""
@@ -36,7 +36,7 @@ class Journal(Protocol):
         """Note that it has an execution."""
 
     def refused(self) -> None:
-        """Note that it was refused after all: the task does not run."""
+        """Note that it was refused: the task does not run."""
 
 
 class Submission:
@@ -90,6 +90,8 @@ class Submission:
                 error.add_note("A submission was sent, and may have arrived: the task may run, and be billed.")
             raise
         except TruebitError as error:
+            if self._execution_id is not None and isinstance(error, VerificationTimeoutError | SessionClosedError):
+                return self._execution_id  # the response came in the step of the loop in which the waiting ended
             failure = self._failure(error)
         raise failure
 
@@ -138,7 +140,7 @@ class Submission:
         if isinstance(error, TransportError) and error.may_have_run:
             return _caused(SubmissionUncertainError(None, error.detail, kind=self._kind, may_have_run=True), error)
         if isinstance(error, SessionClosedError):
-            error.may_have_run = self._may_have_arrived
+            error.execution_id, error.may_have_run = None, self._may_have_arrived  # the scheduler's ID is empty
         return error
 
 

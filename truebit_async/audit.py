@@ -83,8 +83,8 @@ def hash_signer(msg_hash: str, signature: Signature) -> str:
 def invoice_signer(raw: bytes) -> str:
     """Return the address that has signed an invoice.
 
-    What is signed is the keccak-256 of the invoice without ``accounting_signature``, as JavaScript writes it without
-    spaces, with the keys of the whole in order. Any change of the invoice leads to another address.
+    What is signed is the keccak-256 of the invoice without ``accounting_signature``, written as ``JSON.stringify``
+    does, with the outermost keys sorted. Any change of the invoice leads to another address.
 
     Args:
         raw: the exact body of the invoice, as ``raw`` of an `Invoice`.
@@ -101,7 +101,7 @@ def invoice_signer(raw: bytes) -> str:
 def audit_transcript(transcript: Transcript | bytes, trusted: Iterable[str] = ()) -> AuditReport:
     """Find out who signed the parts of a transcript: the whole, each message, and each inner message.
 
-    The claimed signer is the address of ``publicKey``, else ``senderAddress`` or ``sequencerAddress`` of that part.
+    A part names its signer by ``publicKey`` and ``senderAddress``. If it has both, the signer must be both.
 
     Args:
         transcript: a transcript, or its exact body. Of a `Transcript`, ``raw`` is audited.
@@ -121,12 +121,13 @@ def audit_transcript(transcript: Transcript | bytes, trusted: Iterable[str] = ()
     for where, fields in _parts_of(parsed):
         found.check_part(where, fields, parsed.execution_id)
         totals = totals or _totals_of(fields)
+    total, required = totals or (None, None)
     sentences = [_HASHES, *found.sentences()]
     if not any(message.type == COMPLETED for message in parsed.messages):
         sentences.append(_CUT_OFF)
     if totals is None:
         sentences.append(_NO_TOTALS)
-    return AuditReport(parsed.execution_id, tuple(found.checks), *(totals or (None, None)), tuple(sentences))
+    return AuditReport(parsed.execution_id, tuple(found.checks), total, required, tuple(sentences))
 
 
 def audit_invoice(invoice: Invoice | bytes, trusted: Iterable[str] = ()) -> AuditReport:
@@ -146,13 +147,20 @@ def audit_invoice(invoice: Invoice | bytes, trusted: Iterable[str] = ()) -> Audi
     found = Findings(_check_trusted(trusted))
     raw = invoice.raw if isinstance(invoice, Invoice) else invoice
     parsed = read_invoice(raw)
+    if parse_json(raw).get("accounting_signature") is None:
+        found.note_unsigned("root")
+    else:
+        _check_invoice(raw, found)
+    return AuditReport(parsed.execution_id, tuple(found.checks), None, None, (_INVOICES, *found.sentences()))
+
+
+def _check_invoice(raw: bytes, found: Findings) -> None:
     try:
         digest, signature = _signed_invoice(raw)
     except AuditError as error:
-        found.add_unreadable("root", None, None, error.reason)
+        found.add_unchecked("root", None, None, error.reason)
     else:
-        found.add("root", None, digest.hex(), signature, None)
-    return AuditReport(parsed.execution_id, tuple(found.checks), None, None, (_INVOICES, *found.sentences()))
+        found.add("root", None, digest.hex(), signature, [])
 
 
 def _parse(parse: Callable[[bytes], EvidenceT], raw: bytes) -> EvidenceT:
@@ -174,13 +182,13 @@ def _parts_of(transcript: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"transcript[{at}].message", message.message
 
 
-def _totals_of(fields: dict[str, Any]) -> tuple[int | None, int | None] | None:
-    """Return how many nodes were asked and how many must agree, if an inner message tells."""
+def _totals_of(fields: dict[str, Any]) -> tuple[int, int] | None:
+    """Return how many nodes were asked and how many had to agree, if this part tells both."""
     found = fields.get("econParams")
     if not isinstance(found, dict):
         return None
-    total, required = (found.get(name) for name in ("totalSolutions", "requiredSolutions"))
-    return total if type(total) is int else None, required if type(required) is int else None
+    total, required = found.get("totalSolutions"), found.get("requiredSolutions")
+    return (total, required) if type(total) is int and type(required) is int else None
 
 
 def _signed_invoice(raw: bytes) -> tuple[bytes, Signature]:

@@ -1,4 +1,4 @@
-"""Outcomes on disk: one line of JSON each, appended as they come, so that a batch that dies can be resumed.
+"""Outcomes and submissions on disk: a line of JSON each, appended as they come, so that a batch can be resumed.
 
 A line is *final* if it holds a final state. An outcome without a final state (timed out, unreachable, not
 found) is written too, and whoever resumes asks for it again. A last line that a crash has torn is mended when the file
@@ -24,7 +24,7 @@ from truebit_async._checkpoint_lines import (
     RecordedSubmission,
     SubmissionState,
     execution_class_of,
-    not_an_outcome,
+    malformed_line,
     outcome_as_json,
     read_line,
     submission_as_json,
@@ -73,7 +73,9 @@ def read_checkpoint(
 @overload
 def read_checkpoint(path: str | os.PathLike[str], kind: Literal["api"]) -> Iterator[Record[ApiExecution]]: ...
 def read_checkpoint(path: str | os.PathLike[str], kind: str = "function") -> Iterator[Record[Any]]:
-    """Read outcomes back, in the order in which they were written. An ID may have several; the last one counts.
+    """Read outcomes back, in the order in which they were written.
+
+    An execution, or a task with a tag, may have several; the last one counts.
 
     A torn last line is left out; the file is not changed. It may be read while it is being written: what is there when
     reading starts is read. One record is in memory at a time.
@@ -285,7 +287,7 @@ def _entries(
             number += 1
     file.seek(end)
     if not may_be_torn(file, end):
-        raise not_an_outcome(number, path)
+        raise malformed_line(number, path)
     last_line = unterminated_line(file, end)
     if last_line is not None:
         yield read_line(last_line, number, path, execution_class)

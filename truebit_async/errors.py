@@ -40,7 +40,6 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from truebit_async._text import one_line, shortened
-from truebit_async._version import __version__
 
 if TYPE_CHECKING:
     from truebit_async.models import AnyExecution
@@ -74,10 +73,8 @@ __all__ = [
     "VerificationTimeoutError",
 ]
 
-# No slots: a class with slots cannot also derive from a builtin exception that has a layout of its own.
 
-
-@attrs.define(slots=False, repr=False)
+@attrs.define(slots=False, repr=False)  # a class with slots cannot also derive from a builtin exception with a layout
 class TruebitError(Exception):
     """Base of every error this package raises on purpose.
 
@@ -85,11 +82,14 @@ class TruebitError(Exception):
         execution_id: the execution it is about; None when it is about none.
         kind: the kind of task of that execution, such as ``"function"``; None when it is about none, or not known.
         may_have_run: whether it ended a submission whose task may run, and be billed, all the same.
+        hint: what to do about it, unless the task may run.
     """
 
     execution_id: str | None
     kind: str | None = attrs.field(default=None, kw_only=True)
     may_have_run: bool = attrs.field(default=False, kw_only=True)
+    hint: ClassVar[str] = ""
+    _what: ClassVar[str] = "something went wrong"
 
     @property
     def is_transient(self) -> bool:
@@ -98,19 +98,23 @@ class TruebitError(Exception):
 
     @property
     def _subject(self) -> str:
-        others = "request" if self.kind is None else "submission of a task"
-        return others if self.execution_id is None else f"execution {self.execution_id!r}"
+        return f"execution {self.execution_id!r}" if self.execution_id else "submission" if self.kind else "request"
+
+    @property
+    def _way_out(self) -> str:
+        """What to do."""
+        uncertain = "The task may run, and be billed; submit it again only if it may run twice."
+        return uncertain if self.may_have_run else self.hint
 
     def __str__(self) -> str:
-        return f"{self._subject}: something went wrong"
+        return f"{self._subject}: {self._what}. {self._way_out}"
 
     def __repr__(self) -> str:
         fields = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)))
         return f"{type(self).__name__}({', '.join(fields)})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # BaseException would call the class with positional arguments, but `kind` is keyword-only.
-        return type(self).__new__, (type(self),), self.__dict__
+        return type(self).__new__, (type(self),), self.__dict__  # BaseException would pass all fields by position
 
 
 @attrs.define(slots=False, repr=False)
@@ -122,10 +126,10 @@ class InvalidExecutionIdError(TruebitError, ValueError):
     """
 
     reason: str
+    hint = "Pass the executionId that submit() or the API's execute call returned."
 
     def __str__(self) -> str:
-        hint = "Pass the executionId string that the execute call returned."
-        return f"{shortened(self.execution_id)} is not an execution ID: {self.reason}. {hint}"
+        return f"{shortened(self.execution_id)} is not an execution ID: {self.reason}. {self.hint}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -137,14 +141,13 @@ class ApiError(TruebitError):
         message: the ``message`` of the documented error body, at most 1,024 characters; None without one.
         retry_after: seconds the server asks to wait (its ``Retry-After``); None when it does not say.
         request_id: the ``X-Request-Id`` header of the response, for a report to the operator; None without one.
-        hint: what to do about it, as the text says.
     """
 
     status: int
     message: str | None = None
     retry_after: float | None = None
     request_id: str | None = None
-    hint: ClassVar[str] = "See the message; the request itself may be wrong"
+    hint = "See the message; the request itself may be wrong."
 
     @property
     def is_transient(self) -> bool:
@@ -160,43 +163,45 @@ class ApiError(TruebitError):
         said = f" ({self.message!r})" if self.message else ""
         retry_after = "" if self.retry_after is None else f", retry after {self.retry_after:g} s"
         request = f" Request ID: {self.request_id!r}." if self.request_id else ""
-        return f"{self._subject}: the dispatcher answered {self.status}{said}{retry_after}. {self.hint}.{request}"
+        return f"{self._subject}: the dispatcher answered {self.status}{said}{retry_after}. {self._way_out}{request}"
 
 
 class BadRequestError(ApiError):
     """400: the dispatcher does not accept the request."""
 
-    hint = "Check the execution ID, or the fields of the task, and the base URL"
+    hint = "Check the execution ID, or the fields of the task, and the base URL."
 
 
 class AuthenticationError(ApiError):
     """401 or 403: the API key is missing, wrong, or not allowed to see this execution."""
 
-    hint = "Check the API key: pass api_key=... or set TRUEBIT_API_KEY"
+    hint = "Check the API key: pass api_key=... or set TRUEBIT_API_KEY."
 
 
 class PaymentRequiredError(ApiError):
     """402: the account has no credit."""
 
-    hint = "Top up the account the API key belongs to"
+    hint = "Top up the account the API key belongs to."
 
 
 class ExecutionNotFoundError(ApiError):
-    """404: the dispatcher does not know the execution ID."""
+    """404: the dispatcher does not know the execution, its evidence, or the task."""
 
-    hint = "Check the ID; if it was submitted just now, allow PollPolicy(not_found_grace=SECONDS)"
+    hint = (
+        "Check what was asked for. If it was submitted just now, a wait may allow PollPolicy(not_found_grace=SECONDS)."
+    )
 
 
 class RateLimitedError(ApiError):
     """429: too many requests."""
 
-    hint = "Poll less: lower max_rate or max_concurrency, or give PollPolicy a longer wait"
+    hint = "Poll less: lower max_rate or max_concurrency, or give PollPolicy a longer wait."
 
 
 class ServerError(ApiError):
     """5xx: the dispatcher, or something in front of it, failed."""
 
-    hint = "The server may recover: try later, or allow more PollPolicy(max_consecutive_errors=...)"
+    hint = "The server may recover: try later, or allow more PollPolicy(max_consecutive_errors=...)."
 
 
 @attrs.define(slots=False, repr=False)
@@ -207,17 +212,16 @@ class UnexpectedResponseError(TruebitError):
         status: the HTTP status code.
         detail: what is wrong with the response.
         body_excerpt: the beginning of the body, at most 1 KiB; bytes that are not UTF-8 show as U+FFFD.
-        hint: what to do about it, as the text says.
     """
 
     status: int
     detail: str
     body_excerpt: str
-    hint: ClassVar[str] = f"Is the base URL that of a dispatcher? If so, report this to truebit_async {__version__}."
+    hint = "Is the base URL that of a dispatcher? If so, report this to truebit_async."
 
     def __str__(self) -> str:
         body = f" The body begins {self.body_excerpt[:200]!r}." if self.body_excerpt else ""
-        return f"{self._subject}: unexpected response with status {self.status}: {self.detail}. {self.hint}{body}"
+        return f"{self._subject}: unexpected response with status {self.status}: {self.detail}. {self._way_out}{body}"
 
 
 class DecodeError(UnexpectedResponseError):
@@ -283,6 +287,8 @@ class TransportError(TruebitError):
 
     detail: str
     connection_was_stale: bool = attrs.field(default=False, kw_only=True)
+    hint = "Check the base URL and the network."
+    _prefix: ClassVar[str] = "no response: "
 
     @property
     def is_transient(self) -> bool:
@@ -290,7 +296,7 @@ class TransportError(TruebitError):
         return not self.may_have_run
 
     def __str__(self) -> str:
-        return f"{self._subject}: no response: {one_line(self.detail)}. Check the base URL and the network."
+        return f"{self._subject}: {self._prefix}{one_line(self.detail)}. {self._way_out}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -302,18 +308,14 @@ class RequestTimeoutError(TransportError, TimeoutError):
     """
 
     request_timeout: float
-
-    def __str__(self) -> str:
-        hint = "Check the network and the load of this process, or raise PollPolicy(request_timeout=...)."
-        return f"{self._subject}: {one_line(self.detail)}. {hint}"
+    hint = "Check the network and the load of this process, or raise PollPolicy(request_timeout=...)."
+    _prefix = ""
 
 
 class SubmissionUncertainError(TransportError):
-    """A submission was sent, and no response came. It may have arrived, so it is not repeated."""
+    """A submission may have been sent, and no response came. It may have arrived, so it is not repeated."""
 
-    def __str__(self) -> str:
-        said = f"it was sent, and no response came: {one_line(self.detail)}"
-        return f"{self._subject}: {said}. It may run, and be billed; submit it again only if it may run twice."
+    _prefix = "it may have arrived: "
 
 
 @attrs.define(slots=False, repr=False)
@@ -333,13 +335,14 @@ class VerificationTimeoutError(TruebitError, TimeoutError):
     last_error: TruebitError | None
     polls: int
     elapsed: float
+    hint = "Wait again with the same ID, or allow a longer deadline."
 
     def __str__(self) -> str:
         state = self.last_execution
         last = "its status was never seen" if state is None else f"last seen {state.status.value}"
         failed = f", last failure: {self.last_error}" if self.last_error is not None else ""
-        seen = f"(polls: {self.polls}, {last}{failed}). Wait again with the same ID, or allow a longer deadline."
-        return f"{self._subject}: not verified within the deadline of {self.deadline:g} s {seen}"
+        seen = f"(polls: {self.polls}, {last}{failed})"
+        return f"{self._subject}: not verified within the deadline of {self.deadline:g} s {seen}. {self.hint}"
 
 
 @attrs.define(slots=False, repr=False)
@@ -349,12 +352,10 @@ class VerificationFailedError(TruebitError):
     Attributes:
         execution: the state.
         detail: what is wrong with it.
-        hint: what to do about it, as the text says.
     """
 
     execution: AnyExecution[object]
     detail: str
-    hint: ClassVar[str] = ""
 
     def __str__(self) -> str:
         return f"{self._subject} {one_line(self.detail)}. {self.hint}"
@@ -381,20 +382,19 @@ class ExecutionFailedError(VerificationFailedError):
 class MissingApiKeyError(TruebitError):
     """A submission needs an API key, and the session has none. No request was sent."""
 
-    def __str__(self) -> str:
-        return f"{self._subject}: it needs an API key. Pass api_key=... to the session, or set TRUEBIT_API_KEY."
+    hint = "Pass api_key=... to the session, or set TRUEBIT_API_KEY."
+    _what = "it needs an API key"
 
 
 class SubmissionLimitError(TruebitError):
     """``max_submissions`` of `run_many` was reached before this task. It was not submitted."""
 
-    def __str__(self) -> str:
-        return f"{self._subject}: max_submissions was reached before it. Raise the limit, and resume the run."
+    hint = "Raise the limit, and resume the batch."
+    _what = "max_submissions was reached before it"
 
 
 class SessionClosedError(TruebitError):
     """The session was closed before or during the call."""
 
-    def __str__(self) -> str:
-        subject = "" if self.execution_id is None else f"{self._subject}: "
-        return f"{subject}the session is closed. Open a new TruebitSession, and close it only after its waits."
+    hint = "Open a new TruebitSession, and close it only after its waits."
+    _what = "the session is closed"

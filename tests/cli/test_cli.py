@@ -434,7 +434,7 @@ def test_unusable_out_files(run: Run, server: Simulator, tmp_path: Path) -> None
     server.requests.clear()
     for arguments, message in [
         (["--out", str(foreign)], "it exists and is not empty"),
-        (["--out", str(foreign), "--resume"], "line 1 is not an outcome"),
+        (["--out", str(foreign), "--resume"], "line 1 is neither an outcome"),
         (["--out", str(full)], "it exists and is not empty"),
         (["--out", str(tmp_path)], "Is a directory"),
         (["--out", str(tmp_path / "no" / "such")], "No such file or directory; name another file, or fix that"),

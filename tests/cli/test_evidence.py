@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -53,6 +55,15 @@ def test_the_exact_bytes(run: Run, server: Simulator, execution_id: str, tmp_pat
     assert f"cannot write {file}: File exists" in again.err
 
 
+@pytest.mark.parametrize("command", ["transcript", "invoice"])
+def test_nothing_is_written_in_another_way_than_it_came(
+    run: Run, server: Simulator, command: Literal["transcript", "invoice"]
+) -> None:
+    body = b'{ "executionId":"id" ,"x":1.0e0 }\n'
+    server.script_evidence("id", Reply.raw(200, body), document=command)
+    assert run(command, "id").out == body.decode()
+
+
 def test_a_terminal_shows_no_inputs(run: Run, execution_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     show_on_a_terminal(monkeypatch)
     ran = run("transcript", execution_id)
@@ -86,6 +97,35 @@ def test_an_execution(run: Run, server: Simulator, execution_id: str) -> None:
     ran = run("audit", execution_id, "--trust", HUB)
     assert ran.code == 1
     assert {json.loads(line)["verdict"] for line in ran.out.splitlines()} == {"different"}
+
+
+def test_one_that_cannot_be_fetched_does_not_hide_the_others(run: Run, server: Simulator, execution_id: str) -> None:
+    ran = run("audit", "missing", execution_id, "--trust", HUB)
+    assert ran.code == 1
+    assert [json.loads(line)["verdict"] for line in ran.out.splitlines()] == ["different", "different"]
+    assert ran.err.count("404") == 2
+    assert server.signer is not None
+    assert run("audit", execution_id, "missing", "--trust", server.signer).code == 3
+
+
+def test_wrong_addresses_are_found_before_anything_is_fetched(run: Run, server: Simulator) -> None:
+    assert run("audit", "missing", "--trust", "0x12").code == 2
+    assert not server.requests
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(
+    run: Run, server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, mode: str) -> Any:
+        os.close(descriptor)
+        return Path("/dev/full").open("wb")
+
+    server.script_evidence("id", Reply.raw(200, b"{}"))
+    monkeypatch.setattr(os, "fdopen", full)
+    ran = run("transcript", "id", "--out", str(tmp_path / "out.json"))
+    assert ran.code == 2
+    assert "No space left on device" in ran.err
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_an_execution_that_is_running(run: Run, server: Simulator) -> None:

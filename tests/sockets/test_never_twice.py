@@ -63,7 +63,7 @@ async def run_once(
     stops=st.lists(st.floats(0, 6), max_size=4),
     concurrency=st.integers(1, 4),
 )
-def test_whatever_fails_and_whenever_a_run_is_left(
+def test_no_task_is_submitted_twice_whatever_fails_and_whenever_a_run_is_left(
     replies: list[Reply | None], stops: list[float], concurrency: int
 ) -> None:
     async def begin() -> Simulator:

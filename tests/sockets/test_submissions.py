@@ -382,6 +382,63 @@ async def test_closing_the_session_says_so_too(simulator: Simulator) -> None:
     assert not late.value.may_have_run
 
 
+@pytest.mark.parametrize("end", ["deadline", "close"])
+async def test_a_response_that_comes_with_the_end_of_the_waiting_is_not_lost(simulator: Simulator, end: str) -> None:
+    closing: list[asyncio.Task[None]] = []
+
+    def end_now(event: PollEvent) -> None:
+        if isinstance(event, Submitted) and end == "close":
+            closing.append(asyncio.create_task(owned.close()))
+        elif isinstance(event, Submitted):
+            loop = asyncio.get_running_loop()
+            loop._virtual_selector.now += 10  # type: ignore[attr-defined]
+            loop.call_soon(owned._poller._wake)  # the timer fires before the end of the request is told
+
+    policy = attrs.evolve(POLICY, deadline=5, request_timeout=30)  # so that the request has a task of its own
+    async with TruebitSession(simulator.url, api_key=KEY, policy=policy, listeners=[end_now]) as owned:
+        assert await owned.functions.submit(SQUARE)
+        await asyncio.gather(*closing)
+
+
+async def test_closing_the_session_before_its_turn(simulator: Simulator) -> None:
+    simulator.script("hangs", Reply.hang())
+    session = TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_concurrency=1)
+    tasks = [
+        asyncio.create_task(session.wait_for_verification("hangs")),
+        asyncio.create_task(session.functions.submit(SQUARE)),
+    ]
+    await asyncio.sleep(0.1)
+    await session.close()
+    _, error = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(error, errors.SessionClosedError)
+    assert (error.execution_id, error.may_have_run) == (None, False)
+    assert str(error).startswith("submission: the session is closed. Open a new TruebitSession")
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply.error(500), Reply.error(408), Reply.redirect("/"), Reply.raw(200, b"{}"), Reply.reset()]
+)
+async def test_every_error_of_a_task_that_may_run_says_so(
+    simulator: Simulator, session: TruebitSession, reply: Reply
+) -> None:
+    simulator.script_submissions(reply)
+    with pytest.raises(errors.TruebitError) as caught:
+        await session.functions.submit(SQUARE)
+    said = "The task may run, and be billed; submit it again only if it may run twice."
+    assert said in str(caught.value)
+    assert not (caught.value.hint and caught.value.hint in str(caught.value))
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 500])
+async def test_no_error_quotes_what_a_server_repeats(
+    simulator: Simulator, session: TruebitSession, status: int
+) -> None:
+    simulator.script_submissions(Reply.raw(status, json.dumps({"input": "s3cret"}).encode()))
+    with pytest.raises(errors.TruebitError) as caught:
+        await session.functions.submit(attrs.evolve(SQUARE, input="s3cret"))
+    assert "s3cret" not in f"{caught.value} {caught.value!r}"
+
+
 async def test_submissions_stay_within_the_caps(simulator: Simulator) -> None:
     async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_rate=2) as session:
         started = asyncio.get_running_loop().time()

@@ -234,9 +234,9 @@ def test_a_file_with_outcomes_is_not_overwritten(path: Path) -> None:
 )
 def test_a_file_that_belongs_to_something_else_is_left_alone(path: Path, content: str) -> None:
     path.write_text(content)
-    with pytest.raises(CheckpointError, match=r"line \d is not an outcome"):
+    with pytest.raises(CheckpointError, match=r"line \d is neither an outcome"):
         Checkpoint(path, resume=True)
-    with pytest.raises(CheckpointError, match=r"line \d is not an outcome"):
+    with pytest.raises(CheckpointError, match=r"line \d is neither an outcome"):
         list(read_checkpoint(path))
     assert path.read_text() == content
 

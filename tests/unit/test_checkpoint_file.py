@@ -235,7 +235,7 @@ def test_a_torn_file_is_not_touched_by_a_second_resume(path: Path) -> None:
 def test_a_refused_opening_holds_no_lock(path: Path) -> None:
     path.write_text("something else\n")
     for _ in range(2):
-        with pytest.raises(CheckpointError, match="line 1 is not an outcome"):
+        with pytest.raises(CheckpointError, match="line 1 is neither an outcome"):
             Checkpoint(path, resume=True)
 
 
@@ -373,7 +373,7 @@ def test_lines_that_are_appended_while_it_is_read_are_left_out(path: Path) -> No
 def test_a_file_of_zeros_that_holds_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "disk.img"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="is not an outcome"):
+    with pytest.raises(CheckpointError, match="is neither an outcome"):
         Checkpoint(path, resume=True)
     assert path.read_bytes() == content
 

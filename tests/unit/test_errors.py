@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from truebit_async import CheckpointError, Execution, VerificationStatus, __version__, errors
+from truebit_async import CheckpointError, Execution, VerificationStatus, errors
 
 RUNNING = Execution("id", VerificationStatus.RUNNING)
 
@@ -87,7 +87,7 @@ def test_what_is_transient() -> None:
 def test_texts_say_what_to_do() -> None:
     text = {type(error).__name__: str(error) for error in EXAMPLES}
     assert text["InvalidExecutionIdError"] == (
-        "'' is not an execution ID: it is empty. Pass the executionId string that the execute call returned."
+        "'' is not an execution ID: it is empty. Pass the executionId that submit() or the API's execute call returned."
     )
     assert text["ServerError"] == (
         "execution 'id': the dispatcher answered 503 ('down'), retry after 7 s. The server may recover: try later, "
@@ -95,7 +95,7 @@ def test_texts_say_what_to_do() -> None:
     )
     assert text["DecodeError"] == (
         "execution 'id': unexpected response with status 200: it is not JSON. "
-        f"Is the base URL that of a dispatcher? If so, report this to truebit_async {__version__}. "
+        "Is the base URL that of a dispatcher? If so, report this to truebit_async. "
         "The body begins '<html>'."
     )
     assert (
@@ -121,4 +121,4 @@ def test_what_a_server_said_cannot_drive_a_terminal() -> None:
 
 
 def test_a_closed_session_may_concern_no_execution() -> None:
-    assert str(errors.SessionClosedError(None)).startswith("the session is closed")
+    assert str(errors.SessionClosedError(None)).startswith("request: the session is closed. Open a new")

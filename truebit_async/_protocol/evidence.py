@@ -4,8 +4,9 @@ Source: the documents of transcripts and invoices, version 1.120.0-beta.311, wit
 their operation ``getTranscriptInvoiceByExecutionId``. Both paths of transcripts are known from a public client, and are
 not in the published API description.
 
-No error quotes a body: it holds the input of a task, which may be a secret of a user. An error is made in one function
-and raised in another one, whose frame does not hold the body either.
+No error quotes a body, except the ``message`` of an error reply (400 to 599): it holds the input of a task, which may
+be a secret of a user. An error is made in one function and raised in another one, whose frame does not hold the body
+either.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import functools
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, get_type_hints
-
-import attrs
 
 from truebit_async._protocol.body import EXCERPT_BYTES, explain, parse_json
 from truebit_async._protocol.converter import json_name, json_type, make_converter
@@ -171,9 +170,7 @@ def _read(
     parse: Callable[[bytes | bytearray], EvidenceT], execution_id: str | None, response: Response, now: float
 ) -> EvidenceT | TruebitError:
     if response.status != 200:
-        if response.status < 400:  # the error would quote the body
-            response = attrs.evolve(response, body=b"")
-        return failure(None, execution_id, response, now)
+        return failure(None, execution_id, response, now, is_private=True)
     try:
         evidence = parse(response.body)
     except (ValueError, RecursionError) as error:

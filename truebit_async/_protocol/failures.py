@@ -32,7 +32,9 @@ _ERROR_CLASSES: dict[int, type[ApiError]] = {
 }
 
 
-def failure(kind: str | None, execution_id: str | None, response: Response, now: float) -> TruebitError:
+def failure(
+    kind: str | None, execution_id: str | None, response: Response, now: float, *, is_private: bool = False
+) -> TruebitError:
     """Return the error that a response with any status but 200 stands for.
 
     Args:
@@ -40,8 +42,11 @@ def failure(kind: str | None, execution_id: str | None, response: Response, now:
         execution_id: the execution.
         response: the response.
         now: the wall clock, in seconds since the epoch, to read dates by.
+        is_private: whether the body may hold what a task gets, so that no more of it is quoted than the ``message`` of
+            an error.
     """
     status, headers = response.status, response.headers
+    quoted = "" if is_private else excerpt(response.body)
     if 400 <= status <= 599:
         error = _ERROR_CLASSES.get(status, ServerError if status >= 500 else ApiError)
         return error(
@@ -55,9 +60,9 @@ def failure(kind: str | None, execution_id: str | None, response: Response, now:
     if 300 <= status <= 399:
         location = _cut(headers.get("Location"))
         detail = "it redirects" if location is None else f"it redirects to {location[:200]!r}"
-        return RedirectError(execution_id, status, detail, excerpt(response.body), location, kind=kind)
+        return RedirectError(execution_id, status, detail, quoted, location, kind=kind)
     detail = "the API does not document this status"
-    return UnexpectedResponseError(execution_id, status, detail, excerpt(response.body), kind=kind)
+    return UnexpectedResponseError(execution_id, status, detail, quoted, kind=kind)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

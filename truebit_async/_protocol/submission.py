@@ -9,14 +9,15 @@ import json
 from collections.abc import Mapping
 from typing import Protocol
 
-from truebit_async._protocol.body import excerpt, explain, parse_json
+from truebit_async._protocol.body import explain, parse_json
 from truebit_async._protocol.failures import failure
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async._protocol.messages import Request, Response
 from truebit_async.errors import DecodeError, InvalidExecutionIdError, TruebitError
 
-# A dispatcher that answers so has refused the task. 408 and 425 say that it did not take in the request, or not yet.
-_MAY_HAVE_RUN_ALL_THE_SAME = {408, 425}
+# Any other 4xx refuses the task. 408 says that the request did not arrive in time, and 425 that it was not processed
+# yet. Neither says that the task will not run.
+_NO_REFUSALS = {408, 425}
 
 
 class SubmittedTask(Protocol):
@@ -65,7 +66,7 @@ def submission_request(path: str, kind: str, task: SubmittedTask, fields: Mappin
     sent = {name: value for name, value in all_fields.items() if value is not None}
     body = json.dumps(sent, allow_nan=False).encode()
     headers = {"Content-Type": "application/json"}
-    return Request("POST", path, kind, headers=headers, body=body, is_repeatable=False)
+    return Request("POST", path, kind, headers=headers, body=body, is_repeatable=False, has_private_response=True)
 
 
 def read_submission(kind: str, response: Response, now: float) -> str:
@@ -83,9 +84,9 @@ def read_submission(kind: str, response: Response, now: float) -> str:
     """
     error: TruebitError
     if response.status != 200:
-        error = failure(kind, None, response, now)
-        is_refused = 400 <= response.status <= 499 and response.status not in _MAY_HAVE_RUN_ALL_THE_SAME
-        error.may_have_run = not is_refused
+        error = failure(kind, None, response, now, is_private=True)
+        is_refusal = 400 <= response.status <= 499 and response.status not in _NO_REFUSALS
+        error.may_have_run = not is_refusal
         raise error
     try:
         reply = parse_json(response.body)
@@ -98,6 +99,6 @@ def read_submission(kind: str, response: Response, now: float) -> str:
         except InvalidExecutionIdError as problem:
             detail = f"executionId is missing or cannot be one: {problem.reason}"
     # Not in a block above: a JSONDecodeError holds the whole body, and would be kept as the context.
-    error = DecodeError(None, 200, detail, excerpt(response.body), kind=kind)
+    error = DecodeError(None, 200, detail, "", kind=kind)
     error.may_have_run = True
     raise error

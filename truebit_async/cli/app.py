@@ -244,8 +244,10 @@ def audit(
     $ truebit-async audit --trust 0xE3AcBBB129F14681C315028dB0A156597fb5058B transcript.json invoice.json
     ```
 
+    What is a file is read. Anything else is an execution ID, unless it has a slash or ends with `.json`.
+
     Exit codes: 0 all signers that could be compared are the expected ones, 1 at least one is not, 2 wrong usage or the
-    extra `audit` is missing, 3 there was nothing to compare with, or no evidence.
+    extra `audit` is missing, 3 no signer could be compared, or some evidence could not be fetched.
     """
     session = make_session(base_url, api_key, make_policy())
     with logging_to(print_to_stderr, verbose=verbose):

@@ -1,4 +1,4 @@
-"""``truebit-async transcript``, ``invoice`` and ``audit``: what there is to prove later what happened."""
+"""``truebit-async transcript``, ``invoice`` and ``audit``: fetch evidence, and find its signers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import attrs
@@ -16,6 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from truebit_async._audit_report import overall
 from truebit_async._protocol.body import parse_json
 from truebit_async._protocol.converter import make_converter
 from truebit_async._text import one_line
@@ -31,6 +32,7 @@ from truebit_async.audit import (
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.output import print_bytes_to_stdout, print_to_stderr, print_to_stdout
 from truebit_async.cli.run import ExitStatus
+from truebit_async.errors import TruebitError
 from truebit_async.models import Invoice, Transcript
 from truebit_async.session import TruebitSession
 
@@ -122,37 +124,50 @@ async def run_audit(session: TruebitSession, sources: list[str], trusted: list[s
         trusted: the addresses that are trusted to sign.
 
     Returns:
-        SUCCEEDED if all signers that were compared are the expected ones, NOT_SUCCEEDED if one is not, and
-        NO_FINAL_STATE if none could be compared.
+        NOT_SUCCEEDED if a signer is not the expected one; else NO_FINAL_STATE if evidence could not be fetched or no
+        signer could be compared; else SUCCEEDED.
     """
     verdicts: set[Verdict] = set()
     console = Console() if sys.stdout.isatty() else None
+    is_complete = True
+    await asyncio.to_thread(_check_usage, trusted)
     async with session:
         for source in sources:
-            async for audit in _audits_of(session, source, trusted):
-                verdicts.add(audit.report.verdict)
-                if console is None:
-                    print_to_stdout(audit.as_json())
+            for fetch in await asyncio.to_thread(_evidence_of, session, source):
+                try:
+                    audit = await _audit(source, await fetch(), trusted)
+                except TruebitError as error:  # the other evidence is audited all the same
+                    print_to_stderr(f"truebit-async: {error}")
+                    is_complete = False
                 else:
-                    console.print(audit.as_text())
-    for verdict in (Verdict.DIFFERENT, Verdict.AS_EXPECTED):
-        if verdict in verdicts:
-            return _EXIT_CODES[verdict]
-    return ExitCode.NO_FINAL_STATE
+                    verdicts.add(audit.report.verdict)
+                    _print(audit, console)
+    verdict = overall(verdicts)
+    return _EXIT_CODES[verdict] if is_complete or verdict is Verdict.DIFFERENT else ExitCode.NO_FINAL_STATE
 
 
-async def _audits_of(session: TruebitSession, source: str, trusted: list[str]) -> AsyncIterator[Audit]:
-    raw = await asyncio.to_thread(_read_file, source)
+def _check_usage(trusted: list[str]) -> None:
+    """Exit if an address is none, or the extra is missing, before anything is fetched."""
     try:
-        if raw is None:
-            yield await _audit(source, await session.get_transcript(source), trusted)
-            yield await _audit(source, await session.get_invoice(source), trusted)
-        else:
-            yield await _audit(source, read_transcript(raw) if _is_transcript(raw) else read_invoice(raw), trusted)
+        audit_transcript(b"{}", trusted)
+    except (ImportError, ValueError) as error:
+        ExitStatus(ExitCode.USAGE, str(error)).exit()
+
+
+def _evidence_of(session: TruebitSession, source: str) -> list[Callable[[], Awaitable[Transcript | Invoice]]]:
+    """Return what gets the evidence: that in a file, or the transcript and the invoice of an execution."""
+    raw = _read_file(source)
+    if raw is None:
+        return [lambda: session.get_transcript(source), lambda: session.get_invoice(source)]
+    try:
+        evidence = read_transcript(raw) if _is_transcript(raw) else read_invoice(raw)
     except AuditError as error:
         ExitStatus(ExitCode.USAGE, f"{source} is neither a transcript nor an invoice: {error.reason}").exit()
-    except (ImportError, ValueError) as error:  # the extra is missing; an address is none
-        ExitStatus(ExitCode.USAGE, str(error)).exit()
+
+    async def read() -> Transcript | Invoice:
+        return evidence
+
+    return [read]
 
 
 async def _audit(source: str, evidence: Transcript | Invoice, trusted: list[str]) -> Audit:
@@ -160,6 +175,13 @@ async def _audit(source: str, evidence: Transcript | Invoice, trusted: list[str]
     if isinstance(evidence, Transcript):
         return Audit(source, "transcript", await asyncio.to_thread(audit_transcript, evidence, trusted))
     return Audit(source, "invoice", await asyncio.to_thread(audit_invoice, evidence, trusted))
+
+
+def _print(audit: Audit, console: Console | None) -> None:
+    if console is None:
+        print_to_stdout(audit.as_json())
+    else:
+        console.print(audit.as_text())
 
 
 def _read_file(source: str) -> bytes | None:
@@ -187,7 +209,12 @@ def _write_private(path: Path, content: bytes) -> None:
     """Write a new file that only its owner can read."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
+            try:
+                file.write(content)
+                file.flush()
+            except OSError:
+                path.unlink()  # a part of it would be in the way of the next try
+                raise
     except OSError as error:
         ExitStatus(ExitCode.USAGE, f"cannot write {path}: {error.strerror or error}").exit()
 

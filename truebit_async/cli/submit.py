@@ -25,6 +25,19 @@ TaskT = TypeVar("TaskT", FunctionTask, ApiTask)
 
 DEFAULT_API_TIMEOUT = 30.0  # seconds
 
+_OPTIONS = {
+    "total_solutions": "--total-solutions",
+    "required_solutions": "--required-solutions",
+    "gas_limit": "--gas-limit",
+    "label": "--label",
+    "version": "--task-version",
+    "path": "--path",
+    "method": "--method",
+    "params": "--param",
+    "headers": "--header",
+    "input": "--input",
+}
+
 run_app: typer.Typer = typer.Typer(
     name="run", no_args_is_help=True, help="Submit a task, and wait for the final state of its execution."
 )
@@ -173,9 +186,14 @@ def _make_task(make: Callable[[], TaskT]) -> TaskT:
     try:
         return make()
     except (TypeError, ValueError) as error:
-        # The message names the field, which the command calls by its option.
-        message = re.sub(r"\b(total|required|gas|execution|task)_(?=[a-z])", r"--\1-", str(error))
-        raise typer.BadParameter(message) from None
+        raise typer.BadParameter(_in_terms_of_options(str(error))) from None
+
+
+def _in_terms_of_options(message: str) -> str:
+    """Return a message about a field with the name of the option in its place."""
+    for field, option in _OPTIONS.items():
+        message = re.sub(rf"\b{field}\b", option, message)
+    return message
 
 
 def _parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any] | None:

@@ -134,10 +134,10 @@ class ExecutionStatus(enum.StrEnum):
 
 @attrs.frozen
 class Signature:
-    """The ECDSA signature that comes with a solution.
+    """An ECDSA signature, as received.
 
-    What it covers is not documented, so this package decodes it and does not verify it: a status reply alone
-    does not prove who made the output.
+    That of a solution is not verified, because what it covers is not documented: a status reply alone does not prove
+    who made the output. `truebit_async.audit` finds the signers of transcripts and invoices.
 
     Attributes:
         v: recovery ID, 27 or 28 in every published example.
@@ -159,7 +159,7 @@ class Outcome(Generic[ExecutionT_co]):
         execution: the final state; it may be any status but Running.
         error: why there is no final state.
         polls: how many polls were answered or failed.
-        elapsed: seconds from the start of the wait to its end.
+        elapsed: seconds from the start of the wait to its end; those of the submission if that failed.
         kind: the kind of task, such as ``"function"``.
         tag: the ``tag`` of the task, else its index, if ``run_many`` submitted it; otherwise None.
 
