@@ -49,7 +49,8 @@ class TruebitSession:
         listeners: quick functions that are called with every event: see `truebit_async.events`.
 
     Attributes:
-        functions: the function tasks. The session's own methods are short forms of its methods.
+        functions: the function tasks. ``get_execution_status``, ``wait_for_verification``,
+            ``wait_for_verifications`` and ``watch`` of the session are short forms of its methods.
         apis: the API tasks. Waits for both kinds share the caps of the session.
 
     Raises:

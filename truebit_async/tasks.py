@@ -90,7 +90,8 @@ class Tasks(Generic[TaskT, ExecutionT]):
     ) -> ExecutionT:
         """Submit a task, and wait for the final state of its execution.
 
-        A 404 within 5 seconds of the submission counts as "not there yet". If the call ends with an exception after the
+        A 404 within 5 seconds of the submission, or within ``not_found_grace`` if that is longer, counts as "not there
+        yet". If the call ends with an exception after the
         submission, the exception has a note with the execution ID, or names it.
 
         Args:
@@ -148,7 +149,7 @@ class Tasks(Generic[TaskT, ExecutionT]):
         before the next step is taken, and each outcome before it is yielded. Resumed, it skips the tasks whose final
         state is in the file, and waits for those that have an execution. Where an earlier run ended between sending
         and response, the outcome is a `SubmissionUncertainError`; the task is not submitted again. Tasks that were
-        refused, or never sent, are submitted.
+        refused, or never sent, are submitted. A crash of the machine may lose the last lines of the file.
 
         Args:
             tasks: the tasks, as an iterable or an async iterable; it is read as there is room. A task is known by its
@@ -157,8 +158,7 @@ class Tasks(Generic[TaskT, ExecutionT]):
                 nothing.
             max_submissions: how many tasks this call may submit. The other tasks get a `SubmissionLimitError`. A task
                 that was refused does not count. None sets no limit.
-            policy: the budgets of each submission and of each wait; None takes the session's. A 404 within 5 seconds
-                of the submission counts as "not there yet".
+            policy: the budgets of each submission and of each wait; None takes the session's. A 404 counts as in `run`.
             deadline: seconds for each submission, and again for each wait, in place of the policy's; None waits for
                 ever.
             max_pending: how many tasks are held at once.

@@ -27,7 +27,7 @@ from truebit_async.checkpoint import read_checkpoint
 from truebit_async.cli import app as cli_app
 from truebit_async.cli import demo as cli_demo
 from truebit_async.cli import output
-from truebit_async.cli import run as cli_run
+from truebit_async.cli import runner as cli_run
 from truebit_async.cli.scenarios import SCENARIOS
 from truebit_async.testing import Reply, Simulator
 

@@ -25,10 +25,10 @@ from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
 from truebit_async.cli.output import print_to_stderr, print_to_stdout, stdout_is_a_pipe
 from truebit_async.cli.progress import BatchProgress
-from truebit_async.cli.run import ExitStatus, run
+from truebit_async.cli.run_task import run_app
+from truebit_async.cli.runner import ExitStatus, run
 from truebit_async.cli.scenarios import add_scenarios, all_execution_ids
 from truebit_async.cli.sessions import logging_to, make_policy, make_session, tasks_of
-from truebit_async.cli.submit import run_app
 from truebit_async.cli.usage_errors import EscapingGroup
 from truebit_async.cli.wait import ExecutionIds, run_wait
 from truebit_async.testing import Simulator
@@ -259,7 +259,7 @@ def demo() -> None:
     """Run a demonstration that needs no network and no API key.
 
     It starts a simulated dispatcher with a few dozen executions and waits for them. The executions cover every kind of
-    outcome, so the demonstration shows how `wait` reports each of them.
+    outcome, so the demonstration shows how `wait` reports each of them. Then it runs a chain of two tasks.
 
     Exit codes: 0 every execution ended as expected, 1 at least one did not, 130 interrupted.
     """
@@ -270,8 +270,8 @@ def demo() -> None:
 def simulate(port: options.Port = 8080) -> None:
     """Serve a simulated dispatcher.
 
-    It prints the IDs of the executions of `demo` and serves them on 127.0.0.1 until Ctrl-C. Use it to try your own
-    program, or this command:
+    It prints the IDs of the executions of `demo` and serves them on 127.0.0.1 until Ctrl-C. It also runs the tasks
+    `demo/square`, `demo/shipped` (functions) and `demo/order` (API). Use it to try your own program, or this command:
 
     ```console
     $ truebit-async simulate > ids.txt &

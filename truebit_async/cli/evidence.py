@@ -31,7 +31,7 @@ from truebit_async.audit import (
 )
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.output import print_bytes_to_stdout, print_to_stderr, print_to_stdout
-from truebit_async.cli.run import ExitStatus
+from truebit_async.cli.runner import ExitStatus
 from truebit_async.errors import TruebitError
 from truebit_async.models import Invoice, Transcript
 from truebit_async.session import TruebitSession

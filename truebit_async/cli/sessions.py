@@ -13,7 +13,7 @@ from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.log import log_to
 from truebit_async.cli.options import TaskKind
 from truebit_async.cli.output import print_to_stderr
-from truebit_async.cli.run import ExitStatus
+from truebit_async.cli.runner import ExitStatus
 from truebit_async.events import Listener
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession

@@ -81,7 +81,7 @@ class VerificationStatus(enum.StrEnum):
     RUNNING = "Running"
     """Still being executed."""
     SUCCESS = "Success"
-    """It ended in time and all nodes gave the same response, which may be that the run failed."""
+    """It ended in time, and the nodes agree on one response, which may be that the run failed."""
     INDETERMINATE = "Indeterminate"
     """No consensus, because it took too long, the nodes disagreed, or too few of them answered."""
     ERROR = "Error"

@@ -17,7 +17,7 @@ from truebit_async.cli import options
 from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
 from truebit_async.cli.options import TaskKind
 from truebit_async.cli.output import print_to_stderr, print_to_stdout
-from truebit_async.cli.run import run
+from truebit_async.cli.runner import run
 from truebit_async.cli.sessions import logging_to, make_policy, make_session, tasks_of
 from truebit_async.models import ApiTask, FunctionTask
 
