@@ -138,8 +138,6 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
                     self._submitting += 1
                     group.create_task(self._submit(task, tag, slots))
                 await self._wait_for_room(self._submitting)
-                if self._error is not None:
-                    break
 
     def _tag_of(self, task: TaskT, index: int) -> Tag:
         if not isinstance(task, self._rules.task_class):
@@ -183,6 +181,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         try:
             async with self._limit:
                 if self._is_account_refused:
+                    self._limit.give_back()
                     return
                 journal = None if self.checkpoint is None else _Journal(self.checkpoint, tag, self._digest_of(task))
                 execution_id = await self._make_submission(task, journal).run(self._policy)
@@ -246,25 +245,30 @@ class _SubmissionLimit:
     def __init__(self, maximum: int | None, kind: str) -> None:
         self._maximum = math.inf if maximum is None else maximum
         self._kind = kind
-        self._spent = 0  # of those that may run
+        self._spent = 0  # of those that may run, with those under way
         self._under_way = 0
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> None:
-        while self._spent + self._under_way >= self._maximum:
+        while self._spent >= self._maximum:
             if not self._under_way:
                 raise SubmissionLimitError(None, kind=self._kind)
             self._changed.clear()
             await self._changed.wait()
+        self._spent += 1
         self._under_way += 1
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._under_way -= 1
-        if not isinstance(exc, TruebitError) or exc.may_have_run:
-            self._spent += 1
+        if isinstance(exc, TruebitError) and not exc.may_have_run:
+            self.give_back()
         self._changed.set()
+
+    def give_back(self) -> None:
+        """Take back the count of the submission that was entered: it does not run."""
+        self._spent -= 1
 
 
 class _Journal:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -166,20 +167,24 @@ def test_wrong_usage(run: Run, server: Simulator, arguments: list[str], text: st
 @pytest.mark.parametrize(
     ("moment", "text"), [("sent", "may have arrived"), ("running", "goes on, and can be waited for")]
 )
-def test_ctrl_c(server: Simulator, moment: str, text: str) -> None:
+def test_ctrl_c(run: Run, server: Simulator, moment: str, text: str) -> None:
     server.deploy_function("ns", "square", str, running_for=60)
     if moment == "sent":
         server.script_submissions(Reply.hang())
-    with subprocess.Popen(
-        [sys.executable, "-m", "truebit_async", *FUNCTION, "7"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+
+    def interrupt() -> None:
         while len(server.requests) < (1 if moment == "sent" else 2):
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-    assert (process.returncode, out) == (130, "")
-    assert text in err
-    assert err.endswith("truebit-async: interrupted\n")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
+    try:
+        thread.start()
+        ran = run(*FUNCTION, "7")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        thread.join()
+    assert (ran.code, ran.out) == (130, "")
+    assert text in ran.err
+    assert ran.err.endswith("truebit-async: interrupted\n")

@@ -207,6 +207,15 @@ async def test_a_refused_account_stops_the_run(simulator: Simulator, status: int
     assert 1 <= len(outcomes) == sum(submitted_inputs(simulator).values()) <= read <= 5
 
 
+async def test_a_task_that_waits_for_the_limit_is_not_sent_to_a_refused_account(simulator: Simulator) -> None:
+    simulator.script_submissions(*[Reply.error(402)] * 1000)
+    outcomes: list[Outcome[Any]] = []
+    async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_concurrency=5) as session:
+        with pytest.raises(errors.PaymentRequiredError):
+            await collect(session.functions.run_many(map(square, range(1000)), max_submissions=1), outcomes)
+    assert len(outcomes) == sum(submitted_inputs(simulator).values()) == 1
+
+
 async def test_what_was_accepted_is_waited_for_before_an_error_is_raised(
     simulator: Simulator, session: TruebitSession
 ) -> None:

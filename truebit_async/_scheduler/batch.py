@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager
@@ -25,7 +26,7 @@ ExecutionIds = Iterable[str] | AsyncIterable[str]
 _ITEMS_PER_STEP = 100  # an iterable that never waits is read in steps, so that a million IDs do not hold up the loop
 
 
-class Batch(Generic[ResultT]):
+class Batch(ABC, Generic[ResultT]):
     """Waits with the same terms, and their outcomes in order of completion.
 
     Args:
@@ -98,9 +99,9 @@ class Batch(Generic[ResultT]):
     def _forget(self, outcome: Outcome[Any]) -> None:
         """Forget an outcome that is being taken."""
 
-    def _end(self, _: Waiter[Any], outcome: Outcome[Any]) -> None:
+    @abstractmethod
+    def _end(self, waiter: Waiter[Any], outcome: Outcome[Any]) -> None:
         """Add the outcome of a wait that has ended."""
-        self._finish(outcome)
 
     def _take_end(self, waiter: Waiter[Any], end: Outcome[Any] | BaseException) -> None:
         self._pending -= 1
