@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import select
 import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
 
 import aiohttp
 import attrs
 
-before_sending: ContextVar[Callable[[], None] | None] = ContextVar("before_sending", default=None)
-"""Called when a request has a connection and is about to be sent. If it raises, the request is not sent."""
+
+class HookedBody(aiohttp.BytesIOPayload):
+    """A body that says when its request is about to be sent. It is sent in pieces, and its repr is short.
+
+    Args:
+        body: the body.
+        before_sending: called when the request has a connection. If it raises, the request is not sent. None calls
+            nothing.
+    """
+
+    def __init__(self, body: bytes, before_sending: Callable[[], None] | None) -> None:
+        super().__init__(io.BytesIO(body), disposition=None)
+        self.before_sending = before_sending
 
 
 class ConnectionLostError(aiohttp.ClientError):
@@ -71,8 +82,8 @@ class CheckedConnector(aiohttp.TCPConnector):
                 # TLS sends more after its handshake, so only a plain connection must be silent.
                 has_input = protocol is not None and not req.is_ssl() and _has_input(protocol)
             if protocol is None or not (has_input or protocol.should_close):
-                if (function := before_sending.get()) is not None:
-                    _call_or_close(function, connection)
+                if isinstance(req.body, HookedBody) and req.body.before_sending is not None:
+                    _call_or_close(req.body.before_sending, connection)
                 return connection
             connection.close()
             if use is None:

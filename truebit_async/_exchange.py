@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -56,13 +57,7 @@ class Exchange(Generic[ResultT]):
         )
         if len(response.body) <= LARGE_BODY:
             return self._read(wanted, response)
-        # Reading it would hold up the event loop, so a thread does. It may start late; one limit holds for both steps.
-        try:
-            async with asyncio.timeout_at(ends):
-                result = await asyncio.to_thread(self._read, wanted, response)
-        except TimeoutError as error:
-            detail = f"the response was not read within {request_timeout:g} s"
-            raise RequestTimeoutError(request.execution_id, detail, request_timeout, kind=request.kind) from error
+        result = await read_in_thread(request, functools.partial(self._read, wanted, response), ends, request_timeout)
         # The session may have been closed meanwhile, and closing cannot end a thread.
         self._poller.check_open(request.execution_id, request.kind)
         return result
@@ -70,6 +65,26 @@ class Exchange(Generic[ResultT]):
     def _read(self, wanted: str, response: Response) -> ResultT:
         now = time.time()
         return self._transport.read(response, lambda response: self._read_response(wanted, response, now))
+
+
+async def read_in_thread(request: Request, read: Callable[[], ResultT], ends: float, request_timeout: float) -> ResultT:
+    """Read a large response in a thread, since it would hold up the event loop.
+
+    Args:
+        request: the request.
+        read: reads its response. It may start late, so one limit holds for the exchange and for reading.
+        ends: when that limit passes, on the clock of the loop, in seconds.
+        request_timeout: that limit, in seconds.
+
+    Raises:
+        TruebitError: what ``read`` raises, or a `RequestTimeoutError`.
+    """
+    try:
+        async with asyncio.timeout_at(ends):
+            return await asyncio.to_thread(read)
+    except TimeoutError as error:
+        detail = f"the response was not read within {request_timeout:g} s"
+        raise RequestTimeoutError(request.execution_id, detail, request_timeout, kind=request.kind) from error
 
 
 def failure_at_deadline(error: VerificationTimeoutError, execution_id: str | None, before: str) -> TruebitError:

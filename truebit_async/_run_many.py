@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
@@ -18,7 +19,7 @@ from truebit_async._scheduler.batch import Batch, read_in_steps
 from truebit_async._scheduler.poller import Poller
 from truebit_async._scheduler.source import Source
 from truebit_async._scheduler.waiter import Waiter
-from truebit_async._submission import MIN_NOT_FOUND_GRACE, Journal, Submission, note_execution
+from truebit_async._submission import MIN_NOT_FOUND_GRACE, Journal, Submission
 from truebit_async.checkpoint import Checkpoint, RecordedSubmission, SubmissionState
 from truebit_async.errors import (
     AuthenticationError,
@@ -53,11 +54,12 @@ async def run_many(
     Raises:
         Exception: see `Tasks.run_many`.
     """
-    async with batch.fed_by(batch.submit_all(tasks)) as next_outcome:
-        while (outcome := await next_outcome()) is not None:
-            if batch.checkpoint is not None:
-                batch.checkpoint.write(outcome)
-            yield outcome
+    reserved = contextlib.nullcontext() if batch.checkpoint is None else batch.checkpoint.reserved()
+    with reserved:
+        async with batch.fed_by(batch.submit_all(tasks)) as next_outcome:
+            while (outcome := await next_outcome()) is not None:
+                batch.record(outcome)
+                yield outcome
 
 
 class TaskBatch(Batch[Any], Generic[TaskT]):
@@ -99,7 +101,6 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         self._policy = policy
         self._max_submitting = max_submitting
         self._limit = _SubmissionLimit(max_submissions, rules.name)
-        self._submitting = 0
         self._tags: dict[Waiter[Any], Tag] = {}
         self._given_tags: set[str] = set()
         self._has_succeeded = False
@@ -135,9 +136,9 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
                 index += 1
                 if self._needs_submission(task, tag):
                     await slots.acquire()
-                    self._submitting += 1
+                    self._pending += 1
                     group.create_task(self._submit(task, tag, slots))
-                await self._wait_for_room(self._submitting)
+                await self._wait_for_room()
 
     def _tag_of(self, task: TaskT, index: int) -> Tag:
         if not isinstance(task, self._rules.task_class):
@@ -183,8 +184,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
                 if self._is_account_refused:
                     self._limit.give_back()
                     return
-                journal = None if self.checkpoint is None else _Journal(self.checkpoint, tag, self._digest_of(task))
-                execution_id = await self._make_submission(task, journal).run(self._policy)
+                execution_id = await self._make_submission(task, self._journal(task, tag)).run(self._policy)
             self._has_succeeded = True
             self._wait(execution_id, tag)
         except CheckpointError as error:
@@ -197,8 +197,23 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         except Exception as error:  # noqa: BLE001  # a bug, such as in the wait strategy
             self._stop(error)
         finally:
-            self._submitting -= 1
+            self._pending -= 1
             slots.release()
+
+    def record(self, outcome: Outcome[Any]) -> None:
+        """Write an outcome to the checkpoint. If that fails, no more tasks are read."""
+        if self.checkpoint is not None:
+            try:
+                self.checkpoint.write(outcome)
+            except CheckpointError as error:
+                self._stop(error)
+
+    def _journal(self, task: TaskT, tag: Tag) -> Journal | None:
+        if self.checkpoint is None:
+            return None
+        return _Journal(
+            self.checkpoint, RecordedSubmission(tag, self._digest_of(task), SubmissionState.SENT), self._stop
+        )
 
     def _wait(self, execution_id: str, tag: Tag) -> None:
         waiter = self._make_waiter(execution_id)
@@ -272,25 +287,36 @@ class _SubmissionLimit:
 
 
 class _Journal:
-    """Writes what becomes known of a submission to a checkpoint."""
+    """Writes what becomes known of a submission to a checkpoint.
 
-    def __init__(self, checkpoint: Checkpoint[Any], tag: Tag, digest: str) -> None:
+    Args:
+        checkpoint: where to write.
+        submission: the submission, in the state `SENT`.
+        on_failure: is told if the response to the submission cannot be written. The batch goes on with what it says.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint[Any],
+        submission: RecordedSubmission,
+        on_failure: Callable[[CheckpointError], None],
+    ) -> None:
         self._checkpoint = checkpoint
-        self._submission = RecordedSubmission(tag, digest, SubmissionState.SENT)
+        self._submission = submission
+        self._on_failure = on_failure
 
     def sent(self) -> None:
         self._checkpoint.write_submission(self._submission)
 
     def accepted(self, execution_id: str) -> None:
-        try:
-            self._write(SubmissionState.ACCEPTED, execution_id)
-        except CheckpointError as error:
-            note_execution(error, execution_id, self._checkpoint.kind)
-            raise
+        self._write(SubmissionState.ACCEPTED, execution_id)
 
     def refused(self) -> None:
         self._write(SubmissionState.REFUSED)
 
     def _write(self, state: SubmissionState, execution_id: str = "") -> None:
         submission = attrs.evolve(self._submission, state=state, execution_id=execution_id)
-        self._checkpoint.write_submission(submission)
+        try:
+            self._checkpoint.write_submission(submission)
+        except CheckpointError as error:
+            self._on_failure(error)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import Any, Protocol
 
-from truebit_async._exchange import failure_at_deadline
+from truebit_async._exchange import failure_at_deadline, read_in_thread
+from truebit_async._protocol.body import LARGE_BODY
 from truebit_async._protocol.messages import Response, TaskRules
 from truebit_async._protocol.submission import read_submission
 from truebit_async._scheduler.poller import Poller
@@ -14,6 +16,7 @@ from truebit_async._scheduler.source import Source
 from truebit_async._transport import Transport
 from truebit_async.errors import (
     MissingApiKeyError,
+    RequestTimeoutError,
     SessionClosedError,
     SubmissionUncertainError,
     TransportError,
@@ -96,6 +99,7 @@ class Submission:
         raise failure
 
     async def _send(self, execution_id: str, request_timeout: float, *, on_new_connection: bool) -> str:  # noqa: ARG002
+        ends = asyncio.get_running_loop().time() + request_timeout
         try:
             response = await self._transport.send(
                 self._request,
@@ -109,7 +113,14 @@ class Submission:
                 error.connection_was_stale = False  # it would be repeated at once
             raise
         try:
-            self._execution_id = self._transport.read(response, self._read)
+            if len(response.body) <= LARGE_BODY:
+                self._execution_id = self._read(response)
+            else:
+                read = functools.partial(self._read, response)
+                self._execution_id = await read_in_thread(self._request, read, ends, request_timeout)
+        except RequestTimeoutError as error:
+            error.may_have_run = True
+            raise
         except TruebitError as error:
             self._may_have_arrived = error.may_have_run
             if self._journal is not None and not error.may_have_run:
@@ -128,7 +139,8 @@ class Submission:
         self._may_have_arrived = True
 
     def _read(self, response: Response) -> str:
-        return read_submission(self._kind, response, time.time())
+        now = time.time()
+        return self._transport.read(response, lambda response: read_submission(self._kind, response, now))
 
     def _failure(self, error: TruebitError) -> TruebitError:
         """Return the error to raise in place of one that ended the submission."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import warnings
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ from yarl import URL
 
 from truebit_async._arguments import check_api_key, check_base_url
 from truebit_async._causes import with_causes
-from truebit_async._connections import CheckedConnector, CheckedResponse, ConnectionLostError, before_sending
+from truebit_async._connections import CheckedConnector, CheckedResponse, ConnectionLostError, HookedBody
 from truebit_async._protocol.body import EXCERPT_BYTES, excerpt
 from truebit_async._protocol.messages import Request, Response
 from truebit_async._protocol.redaction import Redactor
@@ -115,15 +114,12 @@ class Transport:
             SessionClosedError: the transport, or an injected client session, is or was meanwhile closed.
         """
         http = self._client_session(request, on_new_connection=on_new_connection or not request.is_repeatable)
-        if on_sent is not None:
-            if http is self._injected:
-                on_sent()
-            else:
-                before_sending.set(on_sent)
+        if on_sent is not None and http is self._injected:
+            on_sent()
         limit = self._limits.begin(request_timeout)
         try:
             async with limit:
-                return await self._read(await self._request(http, request), request)
+                return await self._read(await self._request(http, request, on_sent), request)
         except TruebitError as error:
             failure = error.with_traceback(None)  # its frames hold the response, which may mention the key
         except Exception as error:  # noqa: BLE001  # also what tracing or a middleware of an injected session raises
@@ -133,8 +129,6 @@ class Transport:
                 failure = self._failure(request, error, request_timeout if limit.expired() else None)
         finally:
             self._limits.end(limit)
-            if on_sent is not None:
-                before_sending.set(None)
         raise failure  # not in a block above: the error would be its context, and may mention the key
 
     @property
@@ -203,9 +197,11 @@ class Transport:
             response_class=CheckedResponse,
         )
 
-    def _request(self, http: aiohttp.ClientSession, request: Request) -> Awaitable[aiohttp.ClientResponse]:
+    def _request(
+        self, http: aiohttp.ClientSession, request: Request, on_sent: Callable[[], None] | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
-        data = None if request.body is None else io.BytesIO(request.body)  # is sent in pieces, and its repr is short
+        data = None if request.body is None else HookedBody(request.body, on_sent)
         if http is not self._injected:  # it was opened with the options below
             return http.request(request.method, url, data=data, headers=request.headers, allow_redirects=False)
         return http.request(

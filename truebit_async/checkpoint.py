@@ -120,7 +120,8 @@ class Checkpoint(Generic[ExecutionT]):
         kind: the kind of task, ``"function"`` or ``"api"``.
 
     Attributes:
-        final: the executions for which the file held a final state when it was opened, by ID.
+        final: the executions for which the file held a final state when it was opened, by ID; with those of tasks that
+            ``Tasks.run_many`` has written since.
         submissions: the tasks that ``Tasks.run_many`` submitted, by ``tag`` or index, those written since included.
         mended: what was done about a torn last line, for a message; None if nothing was torn.
 
@@ -146,9 +147,11 @@ class Checkpoint(Generic[ExecutionT]):
         self._path = os.fspath(path)
         self._execution_class: type[AnyExecution[object]] = execution_class_of(kind)
         self._torn_at: int | None = None  # where a line begins that may not be whole
-        self.final: Mapping[str, FinalState] = {}
+        self._final: dict[str, FinalState] = {}
+        self.final: Mapping[str, FinalState] = self._final
         self.submissions: dict[str | int, RecordedSubmission] = {}
         self.mended: str | None = None
+        self._is_reserved = False
         with contextlib.ExitStack() as stack, _os_errors_explained(self._path):
             self._file = stack.enter_context(open_locked(self._path))
             self._take_stock(resume=resume)
@@ -191,6 +194,8 @@ class Checkpoint(Generic[ExecutionT]):
             detail = f"it holds executions of kind {self.kind!r}, not {outcome.kind!r}; name another file for those"
             raise CheckpointError(outcome.execution_id, self._path, detail, kind=outcome.kind)
         self._append(outcome_as_json(outcome).encode() + b"\n")
+        if outcome.tag is not None:
+            _note_outcome(outcome, self._final, self.submissions)
 
     def write_submission(self, submission: RecordedSubmission) -> None:
         """Append what is known of the submission of a task. ``Tasks.run_many`` does so.
@@ -204,6 +209,22 @@ class Checkpoint(Generic[ExecutionT]):
         """
         self._append(submission_as_json(submission, self.kind).encode() + b"\n")
         self.submissions[submission.tag] = submission
+
+    @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Let one batch of tasks use the file. ``Tasks.run_many`` does so.
+
+        Raises:
+            CheckpointError: another batch uses it: both could submit the same task.
+        """
+        if self._is_reserved:
+            detail = "another run_many() uses it, which may submit the same tasks; leave that one with aclosing() first"
+            raise CheckpointError(None, self._path, detail)
+        self._is_reserved = True
+        try:
+            yield
+        finally:
+            self._is_reserved = False
 
     def close(self) -> None:
         """Close the file, which releases its lock. Closing twice is fine.
@@ -247,14 +268,11 @@ class Checkpoint(Generic[ExecutionT]):
         size = self._file.seek(0, os.SEEK_END)
         if size and not resume:
             raise CheckpointError(None, self._path, "it exists and is not empty; resume it, or name another file")
-        final: dict[str, FinalState] = {}
-        submissions: dict[str | int, RecordedSubmission] = {}
         for entry in _entries(self._file, self._path, self._execution_class):
             if isinstance(entry, RecordedSubmission):
-                submissions[entry.tag] = entry
-            elif entry.execution is not None:
-                final[entry.execution_id] = _final_state(entry.execution.status.value, entry.succeeded)
-        self.final, self.submissions = final, submissions
+                self.submissions[entry.tag] = entry
+            else:
+                _note_outcome(entry, self._final, self.submissions)
         end = end_of_last_line(self._file)
         if end == size:
             return
@@ -271,6 +289,20 @@ class Checkpoint(Generic[ExecutionT]):
             )
             raise CheckpointError(None, self._path, detail) from error
         self.mended = f"the last line was torn, and its {size - end} bytes were removed"
+
+
+def _note_outcome(
+    entry: Outcome[Any] | Record[Any],
+    final: dict[str, FinalState],
+    submissions: dict[str | int, RecordedSubmission],
+) -> None:
+    if entry.execution is not None:
+        final[entry.execution_id] = _final_state(entry.execution.status.value, entry.succeeded)
+    submission = None if entry.tag is None else submissions.get(entry.tag)
+    if submission is not None and entry.execution_id and submission.state is SubmissionState.SENT:
+        # The response to the submission could not be written, for example because the disk was full for a while.
+        accepted = attrs.evolve(submission, state=SubmissionState.ACCEPTED, execution_id=entry.execution_id)
+        submissions[accepted.tag] = accepted
 
 
 def _entries(

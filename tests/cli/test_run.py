@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -98,8 +100,9 @@ def test_an_api_task_without_options(run: Run, server: Simulator) -> None:
 
 def test_without_waiting(run: Run, server: Simulator) -> None:
     ran = run(*FUNCTION, "7", "--no-wait")
-    assert (ran.code, ran.err) == (0, "")
-    assert output(run("wait", json.loads(ran.out)["executionId"])) == "49"
+    execution_id = json.loads(ran.out)["executionId"]
+    assert (ran.code, ran.err) == (0, f"truebit-async: submitted; the execution ID is {execution_id}\n")
+    assert output(run("wait", execution_id)) == "49"
     assert sum(request.method == "POST" for request in server.requests) == 1
 
 
@@ -107,6 +110,27 @@ def test_a_run_that_fails(run: Run) -> None:
     ran = run(*FUNCTION, "no number")
     assert ran.code == 1
     assert json.loads(ran.out)["clearTextSolution"]["executionStatus"] == "failed"
+    assert "truebit-async: execution" in ran.err.splitlines()[-1]
+
+
+class Full(io.StringIO):
+    """A stream to a full disk."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("option", [[], ["--no-wait"]])
+def test_streams_that_cannot_be_written_do_not_lose_the_id(
+    run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    for stream, code in ("stderr", 0), ("stdout", 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, stream, Full())
+            ran = run(*FUNCTION, "7", *option)
+            assert ran.code == code
+            assert ("executionId" in ran.out) or ("the execution ID is" in ran.err)
+    assert len(bodies(server)) == 2
 
 
 def test_what_the_dispatcher_refuses(run: Run, server: Simulator) -> None:

@@ -176,6 +176,14 @@ async def test_tasks_are_read_as_there_is_room(simulator: Simulator) -> None:
     assert len(simulator.requests) < 200
 
 
+@pytest.mark.parametrize("max_pending", [1, 2, 7, 64, 100])
+async def test_there_may_be_room_for_fewer_tasks_than_can_be_submitted_at_once(
+    simulator: Simulator, session: TruebitSession, max_pending: int
+) -> None:
+    assert len(await run(session, map(square, range(100)), max_pending=max_pending)) == 100
+    assert sum(submitted_inputs(simulator).values()) == 100
+
+
 async def test_the_caps_hold_for_submissions_too(simulator: Simulator) -> None:
     async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_rate=10) as session:
         started = asyncio.get_running_loop().time()
@@ -499,7 +507,19 @@ async def test_a_second_run_with_the_same_open_file_submits_nothing_again(
     async with opened(path) as checkpoint:
         first = await run(session, map(square, range(3)), checkpoint=checkpoint)
         second = await run(session, map(square, range(3)), checkpoint=checkpoint)
-    assert sorted(o.succeeded for o in first.values()) == sorted(o.succeeded for o in second.values())
+    assert sorted(outcome.succeeded for outcome in first.values()) == [False, True, True]
+    assert [type(outcome.error) for outcome in second.values()] == [SubmissionUncertainError]
+    assert set(submitted_inputs(simulator).values()) == {1}
+
+
+async def test_two_runs_at_once_do_not_use_one_file(simulator: Simulator, session: TruebitSession, path: Path) -> None:
+    async with opened(path) as checkpoint:
+        async with aclosing(session.functions.run_many(map(square, range(3)), checkpoint=checkpoint)) as outcomes:
+            await anext(outcomes)
+            with pytest.raises(CheckpointError, match="another run_many"):
+                await run(session, map(square, range(3)), checkpoint=checkpoint)
+        rest = await run(session, map(square, range(3)), checkpoint=checkpoint)
+    assert len(rest) == 2
     assert set(submitted_inputs(simulator).values()) == {1}
 
 
@@ -515,14 +535,52 @@ async def test_a_full_disk_ends_the_run_and_submits_nothing_unrecorded(
 ) -> None:
     async with opened(path, FullDisk) as checkpoint:
         checkpoint.left = writes
-        with pytest.raises(CheckpointError, match="No space left") as caught:
-            await run(session, [square(1)], checkpoint=checkpoint)
+        outcomes: list[Outcome[Any]] = []
+        with pytest.raises(CheckpointError, match="No space left"):
+            await collect(session.functions.run_many([square(1)], checkpoint=checkpoint), outcomes)
+    assert [outcome.output for outcome in outcomes] == ["1"] * min(writes, 1)
     assert sum(submitted_inputs(simulator).values()) == min(writes, 1)
-    notes = getattr(caught.value, "__notes__", [])
-    assert len(notes) == (writes == 1)
     async with opened(path, resume=True) as resumed:
         states = [submission.state for submission in resumed.submissions.values()]
     assert states == [[], [SubmissionState.SENT], [SubmissionState.ACCEPTED]][writes]
+
+
+async def test_a_full_disk_loses_no_execution(simulator: Simulator, session: TruebitSession, path: Path) -> None:
+    async with opened(path, FullDisk) as checkpoint:
+        checkpoint.left = 23
+        outcomes: list[Outcome[Any]] = []
+        with pytest.raises(CheckpointError, match="No space left"):
+            await collect(session.functions.run_many(map(square, range(100)), checkpoint=checkpoint), outcomes)
+    assert {outcome.execution_id for outcome in outcomes} == set(ids_of(simulator.requests))
+    assert len(outcomes) == sum(submitted_inputs(simulator).values()) > 5
+
+
+async def test_a_disk_that_was_full_for_a_while(simulator: Simulator, session: TruebitSession, path: Path) -> None:
+    async with opened(path, FullDisk) as checkpoint:
+        checkpoint.left = 1
+        outcomes: list[Outcome[Any]] = []
+        with pytest.raises(CheckpointError, match="No space left"):
+            async for outcome in session.functions.run_many([square(1)], checkpoint=checkpoint):
+                outcomes.append(outcome)
+                checkpoint.left = 1
+                checkpoint.write(outcome)
+        assert checkpoint.submissions[0].state is SubmissionState.ACCEPTED
+    async with opened(path, resume=True) as resumed:
+        assert resumed.submissions[0].execution_id == outcomes[0].execution_id
+        assert await run(session, [square(1)], checkpoint=resumed) == {}
+    assert sum(submitted_inputs(simulator).values()) == 1
+
+
+async def test_a_refusal_that_cannot_be_written_has_an_outcome(
+    simulator: Simulator, session: TruebitSession, path: Path
+) -> None:
+    simulator.script_submissions(Reply.error(400))
+    async with opened(path, FullDisk) as checkpoint:
+        checkpoint.left = 1
+        outcomes: list[Outcome[Any]] = []
+        with pytest.raises(CheckpointError, match="No space left"):
+            await collect(session.functions.run_many([square(1)], checkpoint=checkpoint), outcomes)
+    assert [type(outcome.error) for outcome in outcomes] == [errors.BadRequestError]
 
 
 async def test_a_tag_is_in_the_file_and_an_input_is_not(session: TruebitSession, path: Path) -> None:

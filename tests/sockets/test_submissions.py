@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import json
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import attrs
@@ -26,8 +29,11 @@ from truebit_async import (
     Submitted,
     TruebitSession,
     VerificationTimeoutError,
+    _submission,
     errors,
 )
+from truebit_async._protocol.body import LARGE_BODY
+from truebit_async._protocol.submission import read_submission
 from truebit_async.testing import Reply, Simulator
 
 pytestmark = pytest.mark.virtual_time
@@ -437,6 +443,50 @@ async def test_no_error_quotes_what_a_server_repeats(
     with pytest.raises(errors.TruebitError) as caught:
         await session.functions.submit(attrs.evolve(SQUARE, input="s3cret"))
     assert "s3cret" not in f"{caught.value} {caught.value!r}"
+
+
+async def test_tasks_that_share_a_context_are_each_sent_once(simulator: Simulator, session: TruebitSession) -> None:
+    simulator.script_submissions(*[Reply.reset()] * 10)
+    context = contextvars.copy_context()
+    submissions = [asyncio.create_task(session.functions.submit(SQUARE), context=context) for _ in range(3)]
+    ends = await asyncio.gather(*submissions, return_exceptions=True)
+    assert [type(end) for end in ends] == [SubmissionUncertainError] * 3
+    assert posts(simulator) == 3
+
+
+async def test_a_large_response_is_read_beside_the_loop(
+    simulator: Simulator, session: TruebitSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def read(*arguments: Any) -> str:
+        threads.append(threading.get_ident())
+        return read_submission(*arguments)
+
+    monkeypatch.setattr(_submission, "read_submission", read)
+    large = {"executionId": "e", "clearTextSolution": {"output": "x" * LARGE_BODY}}
+    simulator.script_submissions(Reply.raw(200, json.dumps(large).encode()))
+    simulator.add("e", output="49")
+    assert (await session.functions.run(SQUARE)).output == "49"
+    await session.functions.submit(SQUARE)
+    main = threading.get_ident()
+    assert [thread == main for thread in threads] == [False, True]
+
+
+async def test_the_limit_holds_while_a_thread_for_a_large_response_is_long_in_coming(
+    simulator: Simulator, session: TruebitSession
+) -> None:
+    release = threading.Event()
+    for _ in range(100):  # more than the default executor has threads
+        asyncio.get_running_loop().run_in_executor(None, release.wait)
+    simulator.script_submissions(Reply.raw(200, b'{"executionId": "e"}' + b" " * LARGE_BODY))
+    try:
+        with pytest.raises(SubmissionUncertainError, match="was not read within 2 s") as caught:
+            await session.functions.submit(SQUARE)
+        assert caught.value.may_have_run
+    finally:
+        release.set()
+    assert posts(simulator) == 1
 
 
 async def test_submissions_stay_within_the_caps(simulator: Simulator) -> None:

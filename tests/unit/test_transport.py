@@ -69,7 +69,7 @@ async def test_a_request_that_is_not_repeatable_is_sent_on_a_new_connection(mock
     assert transport._pooled is None
     assert transport._unpooled is not None
     ((call,),) = mocked_http.requests.values()
-    assert call.kwargs["data"].read() == b"{}"
+    assert call.kwargs["data"].decode() == "{}"
     assert call.kwargs["headers"]["Content-Type"] == "text/plain"
     assert call.kwargs["headers"]["Accept"] == "application/json"
     await transport.close()

@@ -54,16 +54,17 @@ class Redactor:
         return Response(response.status, headers, body)
 
     def _redact_body(self, body: bytes | bytearray) -> bytes | bytearray:
-        parts: list[bytes | bytearray] = []
+        redacted = bytearray()
         kept_from = start = 0
         while start < len(body):
             end = start + _PIECE
             if self._may_be_in(body[start : end + self._longest]):
                 while (match := self._bytes.search(body, start, end + self._longest)) and match.start() < end:
-                    parts += (body[kept_from : match.start()], _MARK.encode())
+                    redacted += body[kept_from : match.start()]
+                    redacted += _MARK.encode()
                     kept_from = start = match.end()
             start = max(start, end)
-        return b"".join((*parts, body[kept_from:])) if parts else body
+        return redacted + body[kept_from:] if kept_from else body
 
     def _may_be_in(self, piece: bytes | bytearray) -> bool:
         piece = piece.translate(None, b"\\")

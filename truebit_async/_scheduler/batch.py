@@ -40,7 +40,7 @@ class Batch(ABC, Generic[ResultT]):
         self._poller = poller
         self._group = WaiterGroup(source, policy, self._take_end)
         self._max_pending = max_pending
-        self._pending = 0
+        self._pending = 0  # waits, and what comes before them
         self._finished: deque[Outcome[Any]] = deque()  # not taken yet
         self._bug: BaseException | None = None
         self._was_taken = asyncio.Event()
@@ -111,13 +111,9 @@ class Batch(ABC, Generic[ResultT]):
             self._bug = end
             self._changed.set()
 
-    async def _wait_for_room(self, others: int = 0) -> None:
-        """Wait until there is room for one more.
-
-        Args:
-            others: how many take up room beside the waits.
-        """
-        while self._pending + len(self._finished) + others >= self._max_pending:
+    async def _wait_for_room(self) -> None:
+        """Wait until there is room for one more."""
+        while self._pending + len(self._finished) >= self._max_pending:
             await self._wait_until_taken()
 
     async def _wait_until_taken(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,15 +14,14 @@ import attrs
 import typer
 from rich.console import Console
 
-from truebit_async._protocol.converter import make_converter
 from truebit_async.checkpoint import Checkpoint, CheckpointError
 from truebit_async.cli import options
 from truebit_async.cli.demo import run_demo
 from truebit_async.cli.evidence import run_audit, write_evidence
-from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
+from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
-from truebit_async.cli.output import print_to_stderr, print_to_stdout, stdout_is_a_pipe
+from truebit_async.cli.output import print_execution, print_to_stderr, print_to_stdout, stdout_is_a_pipe
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.run_task import run_app
 from truebit_async.cli.runner import ExitStatus, run
@@ -92,9 +90,7 @@ def status(
 
     async def print_status() -> ExitCode:
         async with session:
-            execution = await tasks_of(session, kind).get_execution_status(execution_id)
-        print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
-        return OutcomeCategory.of(execution).exit_code
+            return print_execution(await tasks_of(session, kind).get_execution_status(execution_id))
 
     with logging_to(print_to_stderr, verbose=verbose):
         run(print_status()).exit()

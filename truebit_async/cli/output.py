@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
 
+from truebit_async._protocol.converter import make_converter
 from truebit_async._text import one_line
+from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
+from truebit_async.errors import TruebitError
+from truebit_async.models import AnyExecution
 
 
 class OutputError(Exception):
@@ -50,6 +55,23 @@ def _explained() -> Iterator[None]:
     except OSError as error:
         msg = f"cannot write to stdout: {error.strerror or error}"
         raise OutputError(msg) from error
+
+
+def print_execution(execution: AnyExecution[object]) -> ExitCode:
+    """Print an execution as JSON to stdout, and to stderr why it has no verified output.
+
+    Raises:
+        OutputError: as for `print_to_stdout`.
+        BrokenPipeError: the reader has closed the pipe.
+    """
+    print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
+    category = OutcomeCategory.of(execution)
+    if category is not OutcomeCategory.RUNNING:
+        try:
+            execution.raise_for_verification()
+        except TruebitError as error:
+            print_to_stderr(f"truebit-async: {error}")
+    return category.exit_code
 
 
 def print_to_stderr(message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import sys
@@ -12,11 +13,10 @@ from typing import Any, TypeVar
 
 import typer
 
-from truebit_async._protocol.converter import make_converter
 from truebit_async.cli import options
-from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
+from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.options import TaskKind
-from truebit_async.cli.output import print_to_stderr, print_to_stdout
+from truebit_async.cli.output import print_execution, print_to_stderr, print_to_stdout
 from truebit_async.cli.runner import run
 from truebit_async.cli.sessions import logging_to, make_policy, make_session, tasks_of
 from truebit_async.models import ApiTask, FunctionTask
@@ -154,21 +154,22 @@ def _run(
     tasks = tasks_of(session, kind)
 
     def tell(execution_id: str) -> None:
-        print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
+        with contextlib.suppress(OSError):  # stdout gets it too
+            print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
 
     async def submit_and_wait() -> ExitCode:
         try:
             async with session:
                 if no_wait:
-                    print_to_stdout(json.dumps({"executionId": await tasks.submit(task)}))
+                    execution_id = await tasks.submit(task)
+                    tell(execution_id)
+                    print_to_stdout(json.dumps({"executionId": execution_id}))
                     return ExitCode.SUCCEEDED
-                execution = await tasks.run(task, on_submitted=tell)
+                return print_execution(await tasks.run(task, on_submitted=tell))
         except asyncio.CancelledError as error:  # by Ctrl-C
             for note in getattr(error, "__notes__", []):
                 print_to_stderr(f"truebit-async: {note}")
             raise
-        print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
-        return OutcomeCategory.of(execution).exit_code
 
     with logging_to(print_to_stderr, verbose=verbose):
         run(submit_and_wait()).exit()
