@@ -69,11 +69,17 @@ def check_text(name: str, value: object, *, empty_allowed: bool = False) -> None
     if not value and not empty_allowed:
         msg = f"{name} must not be empty"
         raise ValueError(msg)
+    if not _fits_utf8(value):
+        msg = f"{name} has lone surrogates, which UTF-8 cannot write"
+        raise ValueError(msg)
+
+
+def _fits_utf8(value: str) -> bool:
     try:
         value.encode()
-    except UnicodeEncodeError:
-        msg = f"{name} has lone surrogates, which UTF-8 cannot write"
-        raise ValueError(msg) from None
+    except UnicodeEncodeError:  # it holds the whole value, and must not become the context of another error
+        return False
+    return True
 
 
 def json_copy(name: str, value: object) -> object:

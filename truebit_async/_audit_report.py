@@ -19,9 +19,10 @@ _SENTENCES = {
     "unsigned": "There is no signature",
     "unreadable": "There is a signature that cannot be checked",
     "masked": "The address of the signer is masked",
-    "unknown": "The name of the signer is neither a public key nor an address",
+    "unknown": "A name of the signer is neither a public key nor an address",
     "unnamed": "Nothing tells who should have signed",
     "foreign": "Another execution is named, so nothing shows that the part belongs to this one",
+    "unread": "There is an inner message that was not looked into",
 }
 
 
@@ -106,18 +107,20 @@ class Findings:
     def __init__(self, trusted: frozenset[str] | None) -> None:
         self._trusted = trusted
         self.checks: list[SignatureCheck] = []
+        self._execution_id: str | None = None  # the first that is named
         self._places: dict[str, list[str]] = {name: [] for name in _SENTENCES}
 
-    def check_part(self, where: str, fields: dict[str, Any], execution_id: str | None) -> None:
-        """Check the signature of a part of a transcript.
+    def check_part(self, where: str, fields: dict[str, Any]) -> None:
+        """Check the signature of a part of a transcript, and whether it names the same execution as the first part.
 
         Args:
             where: where it is.
             fields: the part.
-            execution_id: the execution that the transcript names.
         """
         named = fields.get("executionId")
-        if isinstance(named, str) and execution_id is not None and named != execution_id:
+        if self._execution_id is None and isinstance(named, str):
+            self._execution_id = named
+        if named is not None and named != self._execution_id:
             self._places["foreign"].append(where)
         message_type, msg_hash, value = fields.get("type"), fields.get("msgHash"), fields.get("signature")
         if value is None:
@@ -187,6 +190,10 @@ class Findings:
             )
         )
 
+    def note_unread(self, where: str) -> None:
+        """Note that there is an inner message that was not looked into."""
+        self._places["unread"].append(where)
+
     def note_unsigned(self, where: str) -> None:
         """Note that there is no signature."""
         self._places["unsigned"].append(where)
@@ -201,11 +208,11 @@ class Findings:
                 yield f"{_SENTENCES[name]}: {', '.join(places[:_MAX_PLACES])}{more}."
 
     def _named_signers(self, where: str, fields: dict[str, Any]) -> list[str]:
-        """Return the addresses that name the signer and can be compared. If there are none, note why."""
+        """Return the addresses that name the signer and can be compared. If not all can, note why."""
         names = [fields[name] for name in ("publicKey", "senderAddress") if fields.get(name)]
         addresses = [name if is_address(name) else address_of_key(name) for name in names]
         comparable = [address for address in addresses if address is not None]
-        if not comparable:
+        if not names or len(comparable) < len(names):
             is_masked = any(isinstance(name, str) and "*" in name for name in names)
             self._places["masked" if is_masked else "unknown" if names else "unnamed"].append(where)
         return comparable

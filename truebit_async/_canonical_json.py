@@ -1,6 +1,7 @@
 """JSON as JavaScript writes it, which is the form in which invoices are signed.
 
-The form was found with the published invoices: keys of the object are sorted, those of the objects inside are not.
+The form was found with the published invoices: keys of the object are sorted, those of the objects inside are not. In
+every object, JavaScript puts the keys first that are whole numbers, from the smallest to the largest.
 """
 
 from __future__ import annotations
@@ -8,13 +9,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from truebit_async._protocol.body import explain, parse_json
 
 _MAX_EXACT = 2**53  # JavaScript has no other numbers than floats
+_MAX_INDEX = 2**32 - 2  # of an array; JavaScript keeps larger whole numbers among the other keys
 
+_TOO_LARGE = "a number in it is too large for JavaScript"
+
+_is_whole = re.compile("0|[1-9][0-9]{0,9}").fullmatch
 _lone_surrogate = re.compile("[\ud800-\udfff]")
 
 
@@ -90,7 +96,7 @@ def _placed(digits: str, point: int) -> str:
 def _write(value: Any) -> str:  # noqa: ANN401
     match value:
         case dict():
-            return "{" + ",".join(f"{_write_text(key)}:{_write(item)}" for key, item in value.items()) + "}"
+            return "{" + ",".join(f"{_write_text(key)}:{_write(value[key])}" for key in _in_order(value)) + "}"
         case list():
             return "[" + ",".join(map(_write, value)) + "]"
         case str():
@@ -98,6 +104,15 @@ def _write(value: Any) -> str:  # noqa: ANN401
         case True | False | None:
             return {True: "true", False: "false", None: "null"}[value]
     return javascript_number(value)
+
+
+def _in_order(keys: Iterable[str]) -> list[str]:
+    """Return keys in the order in which JavaScript keeps them: array indices, then the others as they came."""
+    indices: list[str] = []
+    others: list[str] = []
+    for key in keys:
+        (indices if _is_whole(key) and int(key) <= _MAX_INDEX else others).append(key)
+    return [*sorted(indices, key=int), *others]
 
 
 def _write_text(text: str) -> str:
@@ -113,19 +128,29 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _parse(convert: Callable[[str], float], limit: float) -> Callable[[str], float]:
-    def parse(digits: str) -> float:
-        value = convert(digits)
-        if abs(value) > limit:
-            msg = "a number in it is too large for JavaScript"
-            raise ValueError(msg)
-        return value
+def _parse_int(digits: str) -> int:
+    value = int(digits)
+    if abs(value) > _MAX_EXACT:
+        raise ValueError(_TOO_LARGE)
+    return value
 
-    return parse
+
+def _parse_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(_TOO_LARGE)
+    try:
+        is_kept = Decimal(digits) == Decimal(repr(value))
+    except InvalidOperation:  # the exponent has more than 18 digits
+        is_kept = False
+    if not is_kept:
+        msg = "a number in it has more digits than JavaScript keeps"
+        raise ValueError(msg)
+    return value
 
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_without_duplicates,
-    parse_int=_parse(int, _MAX_EXACT),
-    parse_float=_parse(float, math.nextafter(math.inf, 0)),
+    parse_int=_parse_int,
+    parse_float=_parse_float,
 )

@@ -38,6 +38,7 @@ _HASHES = "How a msgHash is made is not documented, so nothing shows that a sign
 _INVOICES = "The form in which an invoice is signed is not documented. It was found with published invoices."
 _CUT_OFF = f"There is no message of type {COMPLETED}, so the end of the transcript may be missing."
 _NO_TOTALS = "No message tells how many nodes were asked, and how many had to agree."
+_TOTALS_DIFFER = "The messages tell different numbers of nodes. Those of the first are reported."
 
 EvidenceT = TypeVar("EvidenceT", Transcript, Invoice)
 
@@ -84,7 +85,8 @@ def invoice_signer(raw: bytes) -> str:
     """Return the address that has signed an invoice.
 
     What is signed is the keccak-256 of the invoice without ``accounting_signature``, written as ``JSON.stringify``
-    does, with the outermost keys sorted. Any change of the invoice leads to another address.
+    does, with the outermost keys sorted. Any change of a value leads to another address. White space, the form of a
+    number, and what else ``accounting_signature`` holds are not signed.
 
     Args:
         raw: the exact body of the invoice, as ``raw`` of an `Invoice`.
@@ -117,16 +119,18 @@ def audit_transcript(transcript: Transcript | bytes, trusted: Iterable[str] = ()
     found = Findings(_check_trusted(trusted))
     raw = transcript.raw if isinstance(transcript, Transcript) else transcript
     parsed = read_transcript(raw)
-    totals = None
-    for where, fields in _parts_of(parsed):
-        found.check_part(where, fields, parsed.execution_id)
-        totals = totals or _totals_of(fields)
-    total, required = totals or (None, None)
+    totals: list[tuple[int, int]] = []
+    for where, fields in _parts_of(parsed, found):
+        found.check_part(where, fields)
+        totals += _totals_of(fields)
+    total, required = totals[0] if totals else (None, None)
     sentences = [_HASHES, *found.sentences()]
     if not any(message.type == COMPLETED for message in parsed.messages):
         sentences.append(_CUT_OFF)
-    if totals is None:
+    if not totals:
         sentences.append(_NO_TOTALS)
+    if len(set(totals)) > 1:
+        sentences.append(_TOTALS_DIFFER)
     return AuditReport(parsed.execution_id, tuple(found.checks), total, required, tuple(sentences))
 
 
@@ -174,21 +178,28 @@ def _parse(parse: Callable[[bytes], EvidenceT], raw: bytes) -> EvidenceT:
     raise AuditError(None, problem)  # not in the block above: a JSONDecodeError holds the whole body
 
 
-def _parts_of(transcript: Transcript) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parts_of(transcript: Transcript, found: Findings) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "root", parse_json(transcript.raw)
     for at, message in enumerate(transcript.messages):
-        yield f"transcript[{at}]", message.fields
+        where = f"transcript[{at}]"
+        yield where, message.fields
         if message.message is not None:
-            yield f"transcript[{at}].message", message.message
+            yield f"{where}.message", message.message
+            if message.message.get("message") is not None:
+                found.note_unread(f"{where}.message")
+        elif message.fields.get("message") is not None:
+            found.note_unread(where)
 
 
-def _totals_of(fields: dict[str, Any]) -> tuple[int, int] | None:
+def _totals_of(fields: dict[str, Any]) -> list[tuple[int, int]]:
     """Return how many nodes were asked and how many had to agree, if this part tells both."""
     found = fields.get("econParams")
     if not isinstance(found, dict):
-        return None
+        return []
     total, required = found.get("totalSolutions"), found.get("requiredSolutions")
-    return (total, required) if type(total) is int and type(required) is int else None
+    if type(total) is int and type(required) is int and 1 <= required <= total:
+        return [(total, required)]
+    return []
 
 
 def _signed_invoice(raw: bytes) -> tuple[bytes, Signature]:

@@ -162,8 +162,8 @@ def test_a_table_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     shown = re.sub(r"\x1b\[[0-9;]*m", "", ran.out)
     assert max(map(len, shown.splitlines())) <= 80
     assert "0xE3Ac…058B" in shown
-    assert f"{HUB} signed 2" in shown
-    assert "2 nodes were asked, 2 had to agree" in shown
+    assert f"{HUB} made 2 of the signatures" in shown
+    assert "nodes asked: 2; nodes that had to agree: 2" in shown
     assert "Not checked:" in shown
     assert "hub" not in shown.lower()
 

@@ -137,10 +137,12 @@ def test_what_the_dispatcher_refuses(run: Run, server: Simulator) -> None:
     ran = run("run", "function", "ns/other", *FUNCTION[3:], "7")
     assert (ran.code, ran.out) == (3, "")
     assert "400 ('there is no such task')" in ran.err
+    assert "The task was not submitted." in ran.err
     server.script_submissions(Reply.reset())
     ran = run(*FUNCTION, "7")
     assert (ran.code, ran.out) == (3, "")
     assert "submit it again only if it may run twice" in ran.err
+    assert "not submitted" not in ran.err
     assert len(bodies(server)) == 2
 
 
@@ -189,16 +191,25 @@ def test_wrong_usage(run: Run, server: Simulator, arguments: list[str], text: st
 
 
 @pytest.mark.parametrize(
-    ("moment", "text"), [("sent", "may have arrived"), ("running", "goes on, and can be waited for")]
+    ("moment", "text"),
+    [
+        ("sent", "may have arrived"),
+        ("running", "goes on, and can be waited for"),
+        pytest.param("refused", "The task was not submitted.", marks=pytest.mark.full),  # it really waits
+    ],
 )
 def test_ctrl_c(run: Run, server: Simulator, moment: str, text: str) -> None:
     server.deploy_function("ns", "square", str, running_for=60)
     if moment == "sent":
         server.script_submissions(Reply.hang())
+    elif moment == "refused":
+        server.script_submissions(Reply.error(429, retry_after=60))
 
     def interrupt() -> None:
-        while len(server.requests) < (1 if moment == "sent" else 2):
+        while len(server.requests) < (2 if moment == "running" else 1):
             time.sleep(0.01)
+        if moment == "refused":
+            time.sleep(1)  # for the response
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import math
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -301,7 +303,7 @@ API = {
 
 
 async def submit(http: aiohttp.ClientSession, kind: str, body: object, key: str = "key") -> tuple[int, Any]:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
     async with http.post(SUBMIT.format(kind), data=data, headers={"x-api-key": key} if key else {}) as response:
         return response.status, await response.json()
 
@@ -334,6 +336,8 @@ async def test_a_run_that_raises_has_failed(simulator: Simulator, http: aiohttp.
     [
         ("function", b"{", "the body is not JSON"),
         ("function", b"[]", "the body is not an object"),
+        ("function", b"[" * 100_000, "the body is not JSON"),
+        ("function", FUNCTION | {"version": True}, "version is not known"),
         ("function", FUNCTION | {"taskName": "other"}, "there is no such task"),
         ("api", API | {"namespace": "other"}, "there is no such task"),
         ("function", FUNCTION | {"namespace": ""}, "namespace is missing"),
@@ -356,6 +360,35 @@ async def test_a_bad_submission_is_a_400(
     status, reply = await submit(http, kind, body)
     assert status == 400
     assert reply["message"].startswith(said)
+
+
+@pytest.mark.parametrize("output", [None, 7, b"x", {"a": {1}}, {"a": math.nan}, [1]])
+@pytest.mark.parametrize("kind", ["function", "api"])
+async def test_what_is_no_output_makes_a_run_fail(
+    simulator: Simulator, http: aiohttp.ClientSession, kind: str, output: Any
+) -> None:
+    simulator.deploy_function("ns", "task", lambda _: output)
+    simulator.deploy_api("ns", "task", lambda _: output)
+    _, reply = await submit(http, kind, FUNCTION if kind == "function" else API)
+    async with http.get(f"/task/{kind}/execution-status/{reply['executionId']}") as response:
+        solution = (await response.json())["clearTextSolution"]
+    assert solution["executionStatus" if kind == "function" else "status"] == "failed"
+
+
+def test_a_coroutine_function_cannot_be_deployed() -> None:
+    async def run(_: Any) -> Any: ...
+
+    with pytest.raises(TypeError, match="must be a plain function"):
+        Simulator().deploy_function("ns", "task", run)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must be a plain function"):
+        Simulator().deploy_api("ns", "task", run)  # type: ignore[arg-type]
+
+
+async def test_a_large_input_and_a_body_that_cannot_be_read(simulator: Simulator, http: aiohttp.ClientSession) -> None:
+    simulator.deploy_function("ns", "task", lambda text: str(len(text)))
+    assert (await submit(http, "function", FUNCTION | {"input": "x" * 2**22}))[0] == 200
+    async with http.post(SUBMIT.format("function"), data=b"no gzip", headers={"Content-Encoding": "gzip"}) as response:
+        assert response.status == 400
 
 
 async def test_other_refusals_of_submissions(simulator: Simulator, http: aiohttp.ClientSession) -> None:

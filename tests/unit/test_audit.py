@@ -337,7 +337,50 @@ def test_messages_about_another_execution_are_listed() -> None:
         == "Another execution is named, so nothing shows that the part belongs to this one: transcript[0], "
         "transcript[1].message."
     )
-    assert sentence(audit.audit_transcript(body_of(*messages)), "Another") is None
+    # Without an ID of the whole, the first that is named counts.
+    assert str(sentence(audit.audit_transcript(body_of(*messages)), "Another")).endswith(
+        "this one: transcript[0].message, transcript[1].message."
+    )
+    listed = audit.audit_transcript(body_of({"executionId": ["other"]}, executionId="id"))
+    assert sentence(listed, "Another") is not None
+    assert sentence(audit.audit_transcript(body_of({"executionId": "id"}, executionId="id")), "Another") is None
+
+
+@pytest.mark.parametrize(
+    ("message", "where"),
+    [
+        ({"message": [{}]}, "transcript[0]"),
+        ({"message": "{}"}, "transcript[0]"),
+        ({"message": {"message": {}}}, "transcript[0].message"),
+        ({"message": {}}, None),
+        ({}, None),
+    ],
+)
+def test_an_inner_message_that_is_not_looked_into_is_listed(message: dict[str, Any], where: str | None) -> None:
+    found = sentence(audit.audit_transcript(body_of(message)), "There is an inner message")
+    assert found == (None if where is None else f"There is an inner message that was not looked into: {where}.")
+
+
+def test_a_name_that_cannot_be_compared_is_listed_beside_one_that_can() -> None:
+    key = "02" + "11" * 32
+    message = signed(senderAddress="0x" + "33" * 20, publicKey=key)
+    report = audit.audit_transcript(body_of(message))
+    assert report.checks[0].claimed_signer == "0x" + "33" * 20
+    assert sentence(report, "A name of the signer") is not None
+
+
+def test_numbers_of_nodes_that_contradict_each_other_are_listed() -> None:
+    def asked(total: int, required: int) -> dict[str, Any]:
+        return {"econParams": {"totalSolutions": total, "requiredSolutions": required}}
+
+    report = audit.audit_transcript(body_of(asked(9, 9), asked(1, 1)))
+    assert (report.total_solutions, report.required_solutions) == (9, 9)
+    assert sentence(report, "The messages tell different numbers") is not None
+    same = audit.audit_transcript(body_of(asked(3, 2), asked(3, 2)))
+    assert sentence(same, "The messages tell different numbers") is None
+    impossible = audit.audit_transcript(body_of(asked(-9, 10**18), asked(1, 2)))
+    assert impossible.total_solutions is None
+    assert sentence(impossible, "No message tells how many") is not None
 
 
 @pytest.mark.parametrize(

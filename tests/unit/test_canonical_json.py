@@ -74,6 +74,14 @@ def test_a_number_is_read_back_and_has_the_fewest_digits(value: float) -> None:
         (b'{"a": "\\u0041\\/\\u001f\\u007f\\b\\f\\n\\r\\t\\"\\\\"}', '{"a":"A/\\u001f\x7f\\b\\f\\n\\r\\t\\"\\\\"}'),
         (b'{"a": "\\uD83D\\uDE00 \\ud83d"}', '{"a":"\U0001f600 \\ud83d"}'),
         ('{"a": "ü\u2028"}'.encode(), '{"a":"ü\u2028"}'),
+        (
+            b'{"b": {"x": 1, "10": 2, "2": 3, "02": 4, "-1": 5}, "3": 6}',
+            '{"3":6,"b":{"2":3,"10":2,"x":1,"02":4,"-1":5}}',
+        ),
+        (
+            b'{"a": {"4294967296": 1, "4294967295": 2, "4294967294": 3, "0": 4}}',
+            '{"a":{"0":4,"4294967294":3,"4294967296":1,"4294967295":2}}',
+        ),
         (b' {"\\udc00": {}, "a": []} ', '{"a":[],"\\udc00":{}}'),
     ],
 )
@@ -87,6 +95,10 @@ def test_the_canonical_form(raw: bytes, text: str) -> None:
         (b'{"a": 9007199254740993}', "too large for JavaScript"),
         (b'{"a": -9007199254740993}', "too large for JavaScript"),
         (b'{"a": 1e309}', "too large for JavaScript"),
+        (b'{"a": 9007199254740993.0}', "more digits than JavaScript keeps"),
+        (b'{"a": 0.00050000000000000000001}', "more digits than JavaScript keeps"),
+        (b'{"a": 1e-400}', "more digits than JavaScript keeps"),
+        (b'{"a": 1e-9999999999999999999999}', "more digits than JavaScript keeps"),
         (b'{"a": 1' + b"0" * 5000 + b"}", "limit"),
         (b'{"a": 1, "a": 1}', "has a key twice"),
         (b'{"a": [{"b": 1, "\\u0062": 1}]}', "has a key twice"),

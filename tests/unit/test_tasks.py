@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from truebit_async import ApiTask, FunctionTask
+from truebit_async._causes import with_causes
 
 FUNCTION: dict[str, Any] = {
     "namespace": "ns",
@@ -60,7 +61,7 @@ for _ in range(100_000):
 def test_a_bad_field_of_a_function_task(field: str, value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"^{field} ") as caught:
         FunctionTask(**{**FUNCTION, field: value})
-    assert "SECRET" not in str(caught.value)
+    assert "SECRET" not in "".join(map(repr, with_causes(caught.value)))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_bad_field_of_a_function_task(field: str, value: object, error: type[E
 def test_a_bad_field_of_an_api_task(field: str, value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=rf"^{field}\b") as caught:
         ApiTask(**{**API, field: value})
-    assert "SECRET" not in str(caught.value)
+    assert "SECRET" not in "".join(map(repr, with_causes(caught.value)))
 
 
 def test_no_repr_shows_what_a_task_gets() -> None:

@@ -32,7 +32,7 @@ from truebit_async.audit import (
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.output import print_bytes_to_stdout, print_to_stderr, print_to_stdout
 from truebit_async.cli.runner import ExitStatus
-from truebit_async.errors import TruebitError
+from truebit_async.errors import ExecutionNotFoundError, TruebitError
 from truebit_async.models import Invoice, Transcript
 from truebit_async.session import TruebitSession
 
@@ -106,10 +106,10 @@ class Audit:
             )
         lines = [f"{check.where}: {one_line(check.problem)}" for check in self.report.checks if check.problem]
         signers = Counter(check.signer for check in self.report.checks if check.signer is not None)
-        lines += [f"{signer} signed {count}" for signer, count in signers.items()]
+        lines += [f"{signer} made {count} of the signatures" for signer, count in signers.items()]
         if self.report.total_solutions is not None:
             lines.append(
-                f"{self.report.total_solutions} nodes were asked, {self.report.required_solutions} had to agree"
+                f"nodes asked: {self.report.total_solutions}; nodes that had to agree: {self.report.required_solutions}"
             )
         not_checked = [f"- {one_line(sentence)}" for sentence in self.report.not_checked]
         return Group(table, *map(Text, [*lines, "Not checked:", *not_checked, ""]))
@@ -132,16 +132,17 @@ async def run_audit(session: TruebitSession, sources: list[str], trusted: list[s
     is_complete = True
     await asyncio.to_thread(_check_usage, trusted)
     async with session:
-        for source in sources:
-            for fetch in await asyncio.to_thread(_evidence_of, session, source):
-                try:
-                    audit = await _audit(source, await fetch(), trusted)
-                except TruebitError as error:  # the other evidence is audited all the same
-                    print_to_stderr(f"truebit-async: {error}")
-                    is_complete = False
-                else:
-                    verdicts.add(audit.report.verdict)
-                    _print(audit, console)
+        wanted = [(source, await asyncio.to_thread(_evidence_of, session, source)) for source in sources]
+        for source, fetch in [(source, fetch) for source, fetches in wanted for fetch in fetches]:
+            try:
+                audit = await _audit(source, await fetch(), trusted)
+            except TruebitError as error:  # the other evidence is audited all the same
+                hint = " There is no file of this name either." if isinstance(error, ExecutionNotFoundError) else ""
+                print_to_stderr(f"truebit-async: {error}{hint}")
+                is_complete = False
+            else:
+                verdicts.add(audit.report.verdict)
+                _print(audit, console)
     verdict = overall(verdicts)
     return _EXIT_CODES[verdict] if is_complete or verdict is Verdict.DIFFERENT else ExitCode.NO_FINAL_STATE
 

@@ -19,11 +19,14 @@ from truebit_async.cli.options import TaskKind
 from truebit_async.cli.output import print_execution, print_to_stderr, print_to_stdout
 from truebit_async.cli.runner import run
 from truebit_async.cli.sessions import logging_to, make_policy, make_session, tasks_of
+from truebit_async.errors import TruebitError
 from truebit_async.models import ApiTask, FunctionTask
 
 TaskT = TypeVar("TaskT", FunctionTask, ApiTask)
 
 DEFAULT_API_TIMEOUT = 30.0  # seconds
+
+_NOT_SUBMITTED = "The task was not submitted."
 
 _OPTIONS = {
     "total_solutions": "--total-solutions",
@@ -167,8 +170,12 @@ def _run(
                     return ExitCode.SUCCEEDED
                 return print_execution(await tasks.run(task, on_submitted=tell))
         except asyncio.CancelledError as error:  # by Ctrl-C
-            for note in getattr(error, "__notes__", []):
+            for note in getattr(error, "__notes__", [_NOT_SUBMITTED]):
                 print_to_stderr(f"truebit-async: {note}")
+            raise
+        except TruebitError as error:
+            if not (error.execution_id or error.may_have_run):
+                print_to_stderr(f"truebit-async: {_NOT_SUBMITTED}")
             raise
 
     with logging_to(print_to_stderr, verbose=verbose):
@@ -208,7 +215,8 @@ def _parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any] | N
         is_json = name.endswith(":") and option == "--param"
         name = name.removesuffix(":") if is_json else name
         if not (name and equals):
-            message = f"{where}: write it as NAME=VALUE or NAME=@FILE"
+            forms = "NAME=VALUE, NAME:=JSON" if option == "--param" else "NAME=VALUE"
+            message = f"{where}: write it as {forms} or NAME=@FILE"
             raise typer.BadParameter(message)
         if name in values:
             message = f"{where}: {name!r} was given before"

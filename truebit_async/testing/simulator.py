@@ -32,6 +32,7 @@ _SUBMIT_PATHS: dict[str, _Kind] = {
     "/task/api/execute-by-name": "api",
 }
 _MAX_RECORDED_REQUESTS = 100_000
+_MAX_REQUEST_BYTES = 64 * 2**20
 _SHUTDOWN_TIMEOUT = 0.05  # seconds for active handlers when the Simulator stops; for aiohttp, 0 means no limit
 
 
@@ -209,11 +210,15 @@ class Simulator:
         Args:
             namespace: its namespace.
             task_name: its name.
-            run: makes the output from the input. If it raises, or the output is empty, the run has failed.
+            run: makes the output from the input. If it raises, or the output is empty or no str, the run has failed. It
+                runs in the event loop, so it must not block.
             polls: how many times to answer Running first.
             running_for: for how many seconds to answer Running at least, from the submission.
+
+        Raises:
+            TypeError: ``run`` is a coroutine function.
         """
-        self._tasks["function", namespace, task_name] = DeployedTask(run, polls, running_for)
+        self._tasks["function", namespace, task_name] = DeployedTask("function", run, polls, running_for)
 
     def deploy_api(
         self,
@@ -230,11 +235,15 @@ class Simulator:
             namespace: its namespace.
             task_name: its name.
             run: makes the output, a JSON object, from the input: an object with ``path``, ``method``, ``params`` and
-                ``headers``, as far as they were given. If it raises, the call has failed.
+                ``headers``, as far as they were given. If it raises, or the output is no dict that JSON can hold, the
+                call has failed. It runs in the event loop, so it must not block.
             polls: how many times to answer Running first.
             running_for: for how many seconds to answer Running at least, from the submission.
+
+        Raises:
+            TypeError: ``run`` is a coroutine function.
         """
-        self._tasks["api", namespace, task_name] = DeployedTask(run, polls, running_for)
+        self._tasks["api", namespace, task_name] = DeployedTask("api", run, polls, running_for)
 
     def script_submissions(self, *replies: Reply, kind: _Kind = "function") -> None:
         """Answer the next submissions with these replies in order, and run no task for them.
@@ -269,7 +278,7 @@ class Simulator:
         return f"http://{host}:{port}"
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app = web.Application(client_max_size=_MAX_REQUEST_BYTES)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._handle)  # a decoded path may contain line breaks
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
@@ -296,12 +305,15 @@ class Simulator:
         evidence = evidence_target(path)
         if evidence is not None and evidence[0] != "transcript_by_hash":
             execution_id = evidence[1]
-        body = await request.read()
+        try:
+            body = await request.read()
+        except web.RequestPayloadError:
+            return await Reply.error(400, "the body cannot be read").send(request, "")
         self.requests.append(
             RecordedRequest(now, request.raw_path, execution_id, kind, request.headers, request.method, body)
         )
         if kind is not None and execution_id is None:
-            return await self._handle_submission(request, kind, now)
+            return await self._handle_submission(request, kind, body, now)
         if kind is None and evidence is None:
             return await Reply.error(404, "no such endpoint").send(request, "")
         if request.method != "GET":
@@ -316,10 +328,11 @@ class Simulator:
         except ConnectionResetError:  # the client has disconnected
             return web.Response()
 
-    async def _handle_submission(self, request: web.Request, kind: _Kind, now: float) -> web.StreamResponse:
+    async def _handle_submission(
+        self, request: web.Request, kind: _Kind, body: bytes, now: float
+    ) -> web.StreamResponse:
         if request.method != "POST":
             return await _POST_ONLY.send(request, "")
-        body = await request.read()
         reply = self._rate_limit_reply(now)
         if reply is None and self._submission_replies[kind]:
             reply = self._submission_replies[kind].popleft()

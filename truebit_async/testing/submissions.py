@@ -6,6 +6,7 @@ the other.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -14,27 +15,41 @@ import attrs
 
 Output = str | Mapping[str, object]
 
+_OUTPUT_CLASSES: dict[str, type] = {"function": str, "api": dict}
+
 
 @attrs.frozen
 class DeployedTask:
     """A task that can be submitted to a `Simulator`.
 
     Attributes:
+        kind: the kind of task.
         run: makes the output from the input. What it raises makes the run fail.
         polls: how many times to answer Running first.
         running_for: for how many seconds to answer Running at least.
+
+    Raises:
+        TypeError: ``run`` is a coroutine function.
     """
 
+    kind: Literal["function", "api"]
     run: Callable[[Any], Output]
     polls: int
     running_for: float
 
+    def __attrs_post_init__(self) -> None:
+        if inspect.iscoroutinefunction(self.run):
+            msg = "run must be a plain function, not a coroutine function"
+            raise TypeError(msg)
+
     def output_of(self, task_input: object) -> tuple[Output, Literal["succeed", "failed"]]:
-        """Return the output of a run, and whether it succeeded."""
+        """Return the output of a run, and whether it succeeded. What is no output of this kind makes it fail."""
         try:
-            return self.run(task_input), "succeed"
+            output = self.run(task_input)
+            json.dumps(output, allow_nan=False)
         except Exception:  # noqa: BLE001  # the run of a task may fail in any way
             return "", "failed"
+        return (output, "succeed") if isinstance(output, _OUTPUT_CLASSES[self.kind]) else ("", "failed")
 
 
 def problem_with(kind: str, body: bytes) -> str | None:
@@ -46,7 +61,7 @@ def problem_with(kind: str, body: bytes) -> str | None:
     """
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "the body is not JSON"
     if not isinstance(fields, dict):
         return "the body is not an object"
@@ -83,7 +98,7 @@ def _is_uint32(value: object) -> bool:
 
 
 def _is_version(value: object) -> bool:
-    return isinstance(value, str | int)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _is_call(value: object) -> bool:
