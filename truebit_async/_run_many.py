@@ -75,12 +75,11 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         source: fetches the states of executions.
         policy: the budgets of each submission, and again of each wait.
         max_pending: how many tasks are held at once.
-        max_submitting: how many tasks are being submitted at once.
         max_submissions: how many tasks may be submitted; None sets no limit.
         checkpoint: what was submitted before, and where to write what is submitted now.
     """
 
-    def __init__(  # noqa: PLR0913  # it is made in one place
+    def __init__(
         self,
         rules: TaskRules[TaskT, Any],
         make_submission: MakeSubmission,
@@ -89,7 +88,6 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         policy: PollPolicy,
         *,
         max_pending: int,
-        max_submitting: int,
         max_submissions: int | None,
         checkpoint: Checkpoint[Any] | None,
     ) -> None:
@@ -99,7 +97,6 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
         self._rules = rules
         self._make_submission = make_submission
         self._policy = policy
-        self._max_submitting = max_submitting
         self._limit = _SubmissionLimit(max_submissions, rules.name)
         self._tags: dict[Waiter[Any], Tag] = {}
         self._given_tags: set[str] = set()
@@ -128,7 +125,7 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
             raise self._error
 
     async def _read(self, tasks: Iterable[TaskT] | AsyncIterable[TaskT], group: asyncio.TaskGroup) -> None:
-        slots = asyncio.Semaphore(self._max_submitting)
+        slots = asyncio.Semaphore(self._poller.max_concurrency)
         index = 0
         async with aclosing(read_in_steps(tasks)) as items:
             async for task in items:

@@ -77,3 +77,15 @@ class PollPolicy:
     def without_tolerance(self) -> Self:
         """Return these budgets for a request that wants an answer now: every error that is not transient ends it."""
         return attrs.evolve(self, not_found_grace=0.0, unknown_status="raise")
+
+
+def check_policy(policy: PollPolicy) -> PollPolicy:
+    """Return a policy that a user gave.
+
+    Raises:
+        TypeError: it is not a PollPolicy.
+    """
+    if not isinstance(policy, PollPolicy):
+        msg = f"policy must be a PollPolicy, not {type(policy).__name__}"
+        raise TypeError(msg)
+    return policy

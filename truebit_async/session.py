@@ -19,8 +19,8 @@ from truebit_async._scheduler.poller import Poller
 from truebit_async._transport import Transport
 from truebit_async.events import Emitter, Listener, PollEvent
 from truebit_async.models import ApiExecution, ApiTask, Execution, FunctionTask, Invoice, Outcome, Transcript
-from truebit_async.policy import PollPolicy
-from truebit_async.tasks import Tasks, check_policy
+from truebit_async.policy import PollPolicy, check_policy
+from truebit_async.tasks import Tasks
 
 __all__ = ["DEFAULT_BASE_URL", "TruebitSession", "wait_for_verification"]
 

@@ -23,7 +23,7 @@ from truebit_async._transport import Transport
 from truebit_async.checkpoint import Checkpoint, CheckpointError
 from truebit_async.events import PollEvent
 from truebit_async.models.common import AnyExecution, Outcome
-from truebit_async.policy import PollPolicy
+from truebit_async.policy import PollPolicy, check_policy
 
 __all__ = ["Tasks"]
 
@@ -167,8 +167,8 @@ class Tasks(Generic[TaskT, ExecutionT]):
             AuthenticationError: the dispatcher refused the key before any submission or wait had succeeded.
             PaymentRequiredError: likewise; the account has no credit.
             MissingApiKeyError: a task was to be submitted, and the session has no API key.
-            CheckpointError: the file cannot be written, holds another kind of task, or holds the submission of another
-                task with the same tag or index.
+            CheckpointError: the file cannot be written, holds another kind of task, holds the submission of another
+                task with the same tag or index, or is in use by another `run_many`.
             SessionClosedError: the session is, or was meanwhile, closed.
             TypeError: ``tasks`` is not iterable or holds something else than tasks; or another argument has the wrong
                 type.
@@ -192,7 +192,6 @@ class Tasks(Generic[TaskT, ExecutionT]):
             self._source,
             self._budgets(policy, deadline),
             max_pending=max_pending,
-            max_submitting=self._poller.max_concurrency,
             max_submissions=max_submissions,
             checkpoint=checkpoint,
         )
@@ -329,15 +328,3 @@ class Tasks(Generic[TaskT, ExecutionT]):
     def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
         policy = self._policy if policy is None else check_policy(policy)
         return policy if deadline is ... else attrs.evolve(policy, deadline=deadline)
-
-
-def check_policy(policy: PollPolicy) -> PollPolicy:
-    """Return a policy that a user gave.
-
-    Raises:
-        TypeError: it is not a PollPolicy.
-    """
-    if not isinstance(policy, PollPolicy):
-        msg = f"policy must be a PollPolicy, not {type(policy).__name__}"
-        raise TypeError(msg)
-    return policy

@@ -39,7 +39,7 @@ _find_hash = re.compile("/task/hash/([^/]+)/transcript").fullmatch
 
 
 @attrs.frozen
-class Told:
+class ExecutionFacts:
     """What evidence tells of an execution.
 
     Attributes:
@@ -79,7 +79,7 @@ class EvidenceReplies:
         find: returns what is known of an execution, and whether it is over; None if it is not known.
     """
 
-    def __init__(self, find: Callable[[str], tuple[Told, bool] | None]) -> None:
+    def __init__(self, find: Callable[[str], tuple[ExecutionFacts, bool] | None]) -> None:
         self._find = find
         self._scripts: dict[tuple[Document, str], deque[Reply]] = {}
         self._ids: dict[str, str] = {}  # by transcript hash
@@ -114,18 +114,18 @@ class EvidenceReplies:
             return Reply.error(404, f"there is no {document.partition('_')[0]} for {key}")
         return Reply.raw(200, await asyncio.to_thread(self._body, document, *found))
 
-    def _body(self, document: Document, told: Told, is_over: bool) -> bytes:  # noqa: FBT001
+    def _body(self, document: Document, facts: ExecutionFacts, is_over: bool) -> bytes:  # noqa: FBT001
         name = document.partition("_")[0]
-        body = told.bodies.get((name, is_over))
+        body = facts.bodies.get((name, is_over))
         if body is not None:
             return body
         if name == "invoice":
-            fields = invoice_of(told, self.signer)
+            fields = invoice_of(facts, self.signer)
         else:
-            fields = transcript_of(told, self.signer, is_over=is_over)
+            fields = transcript_of(facts, self.signer, is_over=is_over)
             if is_over:
-                self._ids[fields["transcript"][-1]["transcriptHash"]] = told.execution_id
-        body = told.bodies[name, is_over] = _compact(fields)
+                self._ids[fields["transcript"][-1]["transcriptHash"]] = facts.execution_id
+        body = facts.bodies[name, is_over] = _compact(fields)
         return body
 
 
@@ -170,63 +170,63 @@ class Signer:
         return {"v": made.v + 27, "r": f"{made.r:064x}", "s": f"{made.s:064x}"}
 
 
-def transcript_of(told: Told, signer: Signer, *, is_over: bool) -> Fields:
+def transcript_of(facts: ExecutionFacts, signer: Signer, *, is_over: bool) -> Fields:
     """Return the transcript of an execution, as far as it has come.
 
     Args:
-        told: what it tells.
+        facts: what it is about.
         signer: signs it.
         is_over: whether the execution has a final status.
     """
-    parts = _api_messages(told) if told.kind == "api" else _function_messages(told)
-    messages = [_message(told, signer, *part) for part in (parts if is_over else parts[:1])]
+    parts = _api_messages(facts) if facts.kind == "api" else _function_messages(facts)
+    messages = [_message(facts, signer, *part) for part in (parts if is_over else parts[:1])]
     if is_over:
         transcript_hash = hashlib.sha256(_compact(messages)).hexdigest()
-        messages.append(_message(told, signer, "execution_completed", None, {"transcriptHash": transcript_hash}))
-    whole = {"executionId": told.execution_id, "transcript": messages, "timestamp": _milliseconds(told)}
+        messages.append(_message(facts, signer, "execution_completed", None, {"transcriptHash": transcript_hash}))
+    whole = {"executionId": facts.execution_id, "transcript": messages, "timestamp": _milliseconds(facts)}
     return signer.sign_message(whole)
 
 
-def invoice_of(told: Told, signer: Signer) -> Fields:
+def invoice_of(facts: ExecutionFacts, signer: Signer) -> Fields:
     """Return the invoice of an execution.
 
     Args:
-        told: what it tells.
+        facts: what it is about.
         signer: signs it.
     """
-    if told.kind == "api":
-        work: Fields = {"totalTransferredBytes": {"request": 0, "response": len(_compact(told.output))}}
+    if facts.kind == "api":
+        work: Fields = {"totalTransferredBytes": {"request": 0, "response": len(_compact(facts.output))}}
         price, nodes = {"byteGasPrice": 0.0002}, 0
     else:
         work = {"total_steps_computed": _STEPS, "peak_memory_used": 17}
-        price, nodes = {"stepGasPrice": 0.0005}, told.task["totalSolutions"]
+        price, nodes = {"stepGasPrice": 0.0005}, facts.task["totalSolutions"]
     charge = {"operation": "charge", "account": _PAYER, **work}
     payment = {"operation": "pay", "account": _NODE, **work}
     invoice = {
-        "executionId": told.execution_id,
-        "taskId": _task_id(told),
-        "taskCreated_timeStamp": _milliseconds(told),
-        "invoiceId": str(int(hashlib.sha256(told.execution_id.encode()).hexdigest()[:16], 16)),
+        "executionId": facts.execution_id,
+        "taskId": _task_id(facts),
+        "taskCreated_timeStamp": _milliseconds(facts),
+        "invoiceId": str(int(hashlib.sha256(facts.execution_id.encode()).hexdigest()[:16], 16)),
         **price,
         "lineItem": [charge, *[payment] * min(nodes, _MAX_NODES)],
     }
     return signer.sign_invoice(invoice)
 
 
-def _message(told: Told, signer: Signer, message_type: str, inner: Fields | None, fields: Fields) -> Fields:
-    message = {"type": message_type, "executionId": told.execution_id, **fields, "timestamp": _milliseconds(told)}
+def _message(facts: ExecutionFacts, signer: Signer, message_type: str, inner: Fields | None, fields: Fields) -> Fields:
+    message = {"type": message_type, "executionId": facts.execution_id, **fields, "timestamp": _milliseconds(facts)}
     if inner is not None:
-        message["message"] = signer.sign_message({"executionId": told.execution_id, **inner})
+        message["message"] = signer.sign_message({"executionId": facts.execution_id, **inner})
     return signer.sign_message(message)
 
 
-def _function_messages(told: Told) -> list[_Parts]:
-    task = told.task
+def _function_messages(facts: ExecutionFacts) -> list[_Parts]:
+    task = facts.task
     total, required = task["totalSolutions"], task["requiredSolutions"]
     timeout = task.get("executionTimeout", 30000)
     created = {
         "type": "dispatch_task",
-        "taskId": _task_id(told),
+        "taskId": _task_id(facts),
         "limits": {"gas": "60000000000", "call": "65536", "frame": "524288", "memory": "1024"},
         "econParams": {
             "reward": "0",
@@ -238,18 +238,18 @@ def _function_messages(told: Told) -> list[_Parts]:
         "input": task["input"],
     }
     outcomes: list[_Parts] = [("node_outcome", {"type": "outcome"}, {})] * min(total, _MAX_NODES)
-    revealed = {"type": "solutions", "output": told.output}
+    revealed = {"type": "solutions", "output": facts.output}
     return [("task_created", created, {}), *outcomes, ("solutions_revealed", revealed, {})]
 
 
-def _api_messages(told: Told) -> list[_Parts]:
+def _api_messages(facts: ExecutionFacts) -> list[_Parts]:
     created = {
         "type": "dispatch_api_task",
-        "taskId": _task_id(told),
-        "executionTimeout": told.task.get("executionTimeout", 30000),
-        "input": told.task["input"],
+        "taskId": _task_id(facts),
+        "executionTimeout": facts.task.get("executionTimeout", 30000),
+        "input": facts.task["input"],
     }
-    return [("api_task_created", created, {}), ("api_outcome", {"type": "outcome", "output": told.output}, {})]
+    return [("api_task_created", created, {}), ("api_outcome", {"type": "outcome", "output": facts.output}, {})]
 
 
 def default_task(kind: str) -> Fields:
@@ -261,13 +261,13 @@ def default_task(kind: str) -> Fields:
     return {"input": {}} if kind == "api" else {"input": "", "totalSolutions": 1, "requiredSolutions": 1}
 
 
-def _task_id(told: Told) -> str:
-    name = f"{told.kind}/{told.task.get('namespace', '')}/{told.task.get('taskName', '')}"
-    return f"{'api' if told.kind == 'api' else 'rs'}_{hashlib.sha256(name.encode()).hexdigest()}"
+def _task_id(facts: ExecutionFacts) -> str:
+    name = f"{facts.kind}/{facts.task.get('namespace', '')}/{facts.task.get('taskName', '')}"
+    return f"{'api' if facts.kind == 'api' else 'rs'}_{hashlib.sha256(name.encode()).hexdigest()}"
 
 
-def _milliseconds(told: Told) -> int:
-    return int(told.created_at * 1000)
+def _milliseconds(facts: ExecutionFacts) -> int:
+    return int(facts.created_at * 1000)
 
 
 def _compact(value: object) -> bytes:

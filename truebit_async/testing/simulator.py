@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import attrs
 from aiohttp import web
 
-from truebit_async.testing.evidence import Document, EvidenceReplies, Told, default_task, evidence_target
+from truebit_async.testing.evidence import Document, EvidenceReplies, ExecutionFacts, default_task, evidence_target
 from truebit_async.testing.replies import Reply
 from truebit_async.testing.submissions import DeployedTask, problem_with
 
@@ -66,7 +66,7 @@ class _SimulatedExecution:
     polls_left: float
     running_for: float
     started_at: float | None  # None until the first request
-    told: Told
+    facts: ExecutionFacts
 
     def is_over(self, now: float) -> bool:
         ends_at = (now if self.started_at is None else self.started_at) + self.running_for
@@ -160,8 +160,8 @@ class Simulator:
         else:
             final = Reply.execution(status)
         started_at = None if self._clock is None else self._clock()
-        told = Told(kind, execution_id, task, output)
-        self._executions[kind, execution_id] = _SimulatedExecution(final, polls, running_for, started_at, told)
+        facts = ExecutionFacts(kind, execution_id, task, output)
+        self._executions[kind, execution_id] = _SimulatedExecution(final, polls, running_for, started_at, facts)
 
     def script(self, execution_id: str, *replies: Reply, kind: _Kind = "function") -> None:
         """Answer requests for an ID with these replies in order, and then repeat the last one.
@@ -317,7 +317,7 @@ class Simulator:
         if kind is None and evidence is None:
             return await Reply.error(404, "no such endpoint").send(request, "")
         if request.method != "GET":
-            return await _METHOD_NOT_ALLOWED.send(request, "")
+            return await _GET_ONLY.send(request, "")
         reply = self._rate_limit_reply(now)
         if reply is None and evidence is not None:
             reply = await self._evidence.reply_to(*evidence)
@@ -359,12 +359,12 @@ class Simulator:
             return Reply.error(404, f"execution {execution_id} was not found")
         return execution.next_reply()
 
-    def _find(self, execution_id: str) -> tuple[Told, bool] | None:
+    def _find(self, execution_id: str) -> tuple[ExecutionFacts, bool] | None:
         """Return what evidence tells of an execution, and whether it is over."""
         for kind in ("function", "api"):
             execution = self._executions.get((kind, execution_id))
             if isinstance(execution, _SimulatedExecution):
-                return execution.told, execution.is_over(asyncio.get_running_loop().time())
+                return execution.facts, execution.is_over(asyncio.get_running_loop().time())
         return None
 
     def _rate_limit_reply(self, now: float) -> Reply | None:
@@ -379,7 +379,7 @@ class Simulator:
 
 
 _POST_ONLY = Reply.raw(405, b'{"message": "only POST is allowed here"}', {"Allow": "POST"})
-_METHOD_NOT_ALLOWED = Reply.raw(405, b'{"message": "only GET is allowed here"}', {"Allow": "GET"})
+_GET_ONLY = Reply.raw(405, b'{"message": "only GET is allowed here"}', {"Allow": "GET"})
 
 
 def _target_of(path: str) -> tuple[_Kind | None, str | None]:
