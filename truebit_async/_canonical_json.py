@@ -1,7 +1,7 @@
 """JSON as JavaScript writes it, which is the form in which invoices are signed.
 
-The form was found with the published invoices: keys of the object are sorted, those of the objects inside are not. In
-every object, JavaScript puts the keys first that are whole numbers, from the smallest to the largest.
+The form was inferred from the published invoices: keys of the object are sorted, those of the objects inside are not.
+In every object, JavaScript puts the keys first that are whole numbers, from the smallest to the largest.
 """
 
 from __future__ import annotations

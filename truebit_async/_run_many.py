@@ -54,8 +54,7 @@ async def run_many(
     Raises:
         Exception: see `Tasks.run_many`.
     """
-    reserved = contextlib.nullcontext() if batch.checkpoint is None else batch.checkpoint.reserved()
-    with reserved:
+    with contextlib.nullcontext() if batch.checkpoint is None else batch.checkpoint.reserved():
         async with batch.fed_by(batch.submit_all(tasks)) as next_outcome:
             while (outcome := await next_outcome()) is not None:
                 batch.record(outcome)
@@ -121,14 +120,15 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
             self._reading = None
         while self._pending:
             await self._wait_until_taken()
-        if self._error is not None:
-            raise self._error
+        self._raise_error()
 
     async def _read(self, tasks: Iterable[TaskT] | AsyncIterable[TaskT], group: asyncio.TaskGroup) -> None:
         slots = asyncio.Semaphore(self._poller.max_concurrency)
         index = 0
         async with aclosing(read_in_steps(tasks)) as items:
             async for task in items:
+                self._check_whether_left()
+                self._raise_error()  # an iterable can lose the cancellation of `_stop` too
                 tag = self._tag_of(task, index)
                 index += 1
                 if self._needs_submission(task, tag):
@@ -176,14 +176,21 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
     async def _submit(self, task: TaskT, tag: Tag, slots: asyncio.Semaphore) -> None:
         clock = asyncio.get_running_loop().time
         started = clock()
+        submission = self._make_submission(task, self._journal(task, tag))
         try:
             async with self._limit:
                 if self._is_account_refused:
                     self._limit.give_back()
                     return
-                execution_id = await self._make_submission(task, self._journal(task, tag)).run(self._policy)
+                execution_id = await submission.run(self._policy)
             self._has_succeeded = True
             self._wait(execution_id, tag)
+        except asyncio.CancelledError:
+            if submission.execution_id is not None:
+                self._wait(submission.execution_id, tag)
+            else:
+                self._finish(self._failure(submission.cancelled(), clock() - started, tag))
+            raise
         except CheckpointError as error:
             self._stop(error)
         except TruebitError as error:
@@ -220,6 +227,8 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
     def _end(self, waiter: Waiter[Any], outcome: Outcome[Any]) -> None:
         self._has_succeeded |= outcome.execution is not None
         self._stop_if_account_refused(outcome.error)
+        if isinstance(outcome.error, SessionClosedError):
+            self._stop(outcome.error)
         self._finish(attrs.evolve(outcome, tag=self._tags.pop(waiter)))
 
     def _failure(self, error: TruebitError, elapsed: float, tag: Tag) -> Outcome[Any]:
@@ -237,6 +246,10 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
             self._error = error
             if self._reading is not None:
                 self._reading.reschedule(-math.inf)  # the next task may be long in coming
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _digest_of(self, task: TaskT) -> str:
         request = self._rules.submit_request(task, 0.0)  # at a fixed time, so that it is the same in each run

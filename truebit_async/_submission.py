@@ -26,6 +26,7 @@ from truebit_async.errors import (
 from truebit_async.events import Submitted
 from truebit_async.policy import PollPolicy
 
+_CANCELLED = "the request was cancelled from outside"
 MIN_NOT_FOUND_GRACE = 5.0  # seconds after a submission in which a 404 says "not there yet"
 
 
@@ -51,6 +52,10 @@ class Submission:
         transport: sends the request.
         poller: schedules it.
         journal: is told about it; None tells nobody.
+
+    Attributes:
+        may_have_arrived: whether the server may have got the task.
+        execution_id: its execution; None if there is none, or none that is known.
     """
 
     def __init__(
@@ -67,8 +72,8 @@ class Submission:
         self._poller = poller
         self._journal = journal
         self._started = 0.0
-        self._may_have_arrived = False
-        self._execution_id: str | None = None
+        self.may_have_arrived = False
+        self.execution_id: str | None = None
 
     async def run(self, policy: PollPolicy) -> str:
         """Submit the task; return its execution ID.
@@ -87,19 +92,27 @@ class Submission:
         try:
             return await self._poller.get_state(source, "", policy)
         except asyncio.CancelledError as error:
-            if self._execution_id is not None:
-                note_execution(error, self._execution_id, self._kind)
-            elif self._may_have_arrived:
+            if self.execution_id is not None:
+                note_execution(error, self.execution_id, self._kind)
+            elif self.may_have_arrived:
                 error.add_note("A submission was sent, and may have arrived: the task may run, and be billed.")
             raise
         except TruebitError as error:
-            if self._execution_id is not None and isinstance(error, VerificationTimeoutError | SessionClosedError):
-                return self._execution_id  # the response came in the step of the loop in which the waiting ended
+            if self.execution_id is not None and isinstance(error, VerificationTimeoutError | SessionClosedError):
+                return self.execution_id  # the response came in the step of the loop in which the waiting ended
             failure = self._failure(error)
         raise failure
 
+    def cancelled(self) -> TruebitError:
+        """Return the error of a submission that was cancelled, and by nobody who waits for it."""
+        if self.may_have_arrived:
+            return SubmissionUncertainError(None, _CANCELLED, kind=self._kind, may_have_run=True)
+        return TransportError(None, _CANCELLED, kind=self._kind)
+
     async def _send(self, execution_id: str, request_timeout: float, *, on_new_connection: bool) -> str:  # noqa: ARG002
         ends = asyncio.get_running_loop().time() + request_timeout
+        if self.may_have_arrived:  # somebody has cancelled the task of the first request, and the scheduler asks again
+            raise self.cancelled()
         try:
             response = await self._transport.send(
                 self._request,
@@ -108,35 +121,35 @@ class Submission:
                 on_sent=self._note_sent,
             )
         except TruebitError as error:
-            error.may_have_run = self._may_have_arrived
+            error.may_have_run = self.may_have_arrived
             if isinstance(error, TransportError):
                 error.connection_was_stale = False  # it would be repeated at once
             raise
         try:
             if len(response.body) <= LARGE_BODY:
-                self._execution_id = self._read(response)
+                self.execution_id = self._read(response)
             else:
                 read = functools.partial(self._read, response)
-                self._execution_id = await read_in_thread(self._request, read, ends, request_timeout)
+                self.execution_id = await read_in_thread(self._request, read, ends, request_timeout)
         except RequestTimeoutError as error:
             error.may_have_run = True
             raise
         except TruebitError as error:
-            self._may_have_arrived = error.may_have_run
+            self.may_have_arrived = error.may_have_run
             if self._journal is not None and not error.may_have_run:
                 self._journal.refused()
             raise
         # Now, and not when the caller wakes up: it may have been cancelled meanwhile.
         seconds = self._poller.bind().time() - self._started
-        self._poller.emitter.emit(Submitted, self._execution_id, self._kind, seconds)
+        self._poller.emitter.emit(Submitted, self.execution_id, self._kind, seconds)
         if self._journal is not None:
-            self._journal.accepted(self._execution_id)
-        return self._execution_id
+            self._journal.accepted(self.execution_id)
+        return self.execution_id
 
     def _note_sent(self) -> None:
         if self._journal is not None:
             self._journal.sent()
-        self._may_have_arrived = True
+        self.may_have_arrived = True
 
     def _read(self, response: Response) -> str:
         now = time.time()
@@ -145,14 +158,14 @@ class Submission:
     def _failure(self, error: TruebitError) -> TruebitError:
         """Return the error to raise in place of one that ended the submission."""
         if isinstance(error, VerificationTimeoutError):
-            if self._may_have_arrived:
+            if self.may_have_arrived:
                 detail = f"the deadline of {error.deadline:g} s passed"
                 return _caused(SubmissionUncertainError(None, detail, kind=self._kind, may_have_run=True), error)
             return failure_at_deadline(error, None, "before it was its turn")
-        if isinstance(error, TransportError) and error.may_have_run:
+        if isinstance(error, TransportError) and self.may_have_arrived:
             return _caused(SubmissionUncertainError(None, error.detail, kind=self._kind, may_have_run=True), error)
         if isinstance(error, SessionClosedError):
-            error.execution_id, error.may_have_run = None, self._may_have_arrived  # the scheduler's ID is empty
+            error.execution_id, error.may_have_run = None, self.may_have_arrived  # the scheduler's ID is empty
         return error
 
 

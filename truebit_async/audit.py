@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HASHES = "How a msgHash is made is not documented, so nothing shows that a signed hash belongs to its message."
-_INVOICES = "The form in which an invoice is signed is not documented. It was found with published invoices."
+_INVOICES = "The form in which an invoice is signed is not documented. It was inferred from published invoices."
 _CUT_OFF = f"There is no message of type {COMPLETED}, so the end of the transcript may be missing."
 _NO_TOTALS = "No message tells how many nodes were asked, and how many had to agree."
 _TOTALS_DIFFER = "The messages tell different numbers of nodes. Those of the first are reported."

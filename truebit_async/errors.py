@@ -169,7 +169,7 @@ class ApiError(TruebitError):
 class BadRequestError(ApiError):
     """400: the dispatcher does not accept the request."""
 
-    hint = "Check the execution ID, or the fields of the task, and the base URL."
+    hint = "Check the execution ID, or the name, the kind and the fields of the task, and the base URL."
 
 
 class AuthenticationError(ApiError):
@@ -187,9 +187,7 @@ class PaymentRequiredError(ApiError):
 class ExecutionNotFoundError(ApiError):
     """404: the dispatcher does not know the execution, its evidence, or the task."""
 
-    hint = (
-        "Check what was asked for. If it was submitted just now, a wait may allow PollPolicy(not_found_grace=SECONDS)."
-    )
+    hint = "Check the ID, the kind of task, and whether it ended. A wait may allow PollPolicy(not_found_grace=SECONDS)."
 
 
 class RateLimitedError(ApiError):

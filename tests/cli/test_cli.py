@@ -225,11 +225,22 @@ def test_uvloop_is_used_if_it_is_installed(run: Run, monkeypatch: pytest.MonkeyP
 def test_ids_may_be_json_and_malformed_lines_stop_nothing(run: Run, server: Simulator, tmp_path: Path) -> None:
     for execution_id in ("a", "b", "c"):
         server.add(execution_id)
-    lines = ['{"executionId": "a", "more": 1}', "b", "{", '{"id": "x"}', '{"executionId": 7}', "two\ttabs", "c", "{}"]
+    lines = [
+        '{"executionId": "a", "more": 1}',
+        "b",
+        "{",
+        '{"id": "x"}',
+        '{"executionId": 7}',
+        "two\ttabs",
+        "c",
+        "{}",
+        '{"executionId": "", "tag": 0}',  # in a checkpoint, a task without an execution
+    ]
     (tmp_path / "ids").write_text("\n".join(lines))
     ran = run("wait", "--from", str(tmp_path / "ids"))
     assert ran.code == 3
     assert ran.lines.keys() == {"a", "b", "c"}
+    assert "ids:9" not in ran.err
     for number, reason in [
         (3, "not a JSON"),
         (4, "not a JSON"),

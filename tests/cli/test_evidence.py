@@ -72,6 +72,8 @@ def test_a_terminal_shows_no_inputs(run: Run, execution_id: str, monkeypatch: py
     shown = json.loads(ran.out)
     assert shown["transcript"][0]["message"]["input"] == "(not shown)"
     assert "s3cret" not in ran.out
+    invoice = run("invoice", execution_id)
+    assert (json.loads(invoice.out)["executionId"], invoice.err) == (execution_id, "")
 
 
 def test_there_is_none(run: Run, server: Simulator) -> None:
@@ -184,6 +186,7 @@ def test_a_signature_that_nobody_can_have_made(run: Run, tmp_path: Path, monkeyp
     ("content", "text"),
     [
         (b"hello", "is neither a transcript nor an invoice: it is not JSON"),
+        (b'{"summary": 1}', "is neither a transcript nor an invoice: it has no field of one"),
         (b"[]", "neither"),
         (b'{"transcript": 7}', "neither"),
     ],

@@ -24,6 +24,7 @@ from truebit_async import (
     PollPolicy,
     SubmissionLimitError,
     SubmissionUncertainError,
+    Submitted,
     TruebitSession,
     errors,
 )
@@ -252,6 +253,122 @@ async def test_a_session_that_is_closed_ends_the_run(simulator: Simulator) -> No
     assert {type(outcome.error) for outcome in outcomes} == {errors.SessionClosedError}
     assert {outcome.execution_id for outcome in outcomes} > {"a", ""}
     assert any(outcome.error and outcome.error.may_have_run for outcome in outcomes)
+
+
+async def test_a_session_that_is_closed_while_it_waits_ends_the_run(simulator: Simulator) -> None:
+    session = TruebitSession(simulator.url, api_key=KEY, policy=POLICY)
+    simulator.deploy_function("ns", "square", str, running_for=30)
+    outcomes: list[Outcome[Any]] = []
+    task = asyncio.create_task(collect(session.functions.run_many([square(1)]), outcomes))
+    await asyncio.sleep(1)
+    await session.close()
+    with pytest.raises(errors.SessionClosedError):
+        await task
+    assert outcomes[0].execution_id
+
+
+async def items_of(queue: asyncio.Queue[FunctionTask]) -> AsyncIterator[FunctionTask]:
+    """Before Python 3.12, `wait_for` loses a cancellation if its result comes meanwhile."""
+    while True:
+        yield await asyncio.wait_for(queue.get(), 1000)
+
+
+async def test_after_leaving_nothing_more_is_submitted(simulator: Simulator, session: TruebitSession) -> None:
+    queue: asyncio.Queue[FunctionTask] = asyncio.Queue()
+    queue.put_nowait(square(1))
+    async with aclosing(session.functions.run_many(items_of(queue))) as outcomes:
+        assert (await anext(outcomes)).succeeded
+        queue.put_nowait(square(2))
+    assert submitted_inputs(simulator) == Counter(["1"])
+
+
+async def test_after_leaving_nothing_more_is_waited_for(simulator: Simulator, session: TruebitSession) -> None:
+    queue: asyncio.Queue[str] = asyncio.Queue()
+
+    async def ids() -> AsyncIterator[str]:
+        while True:
+            yield await asyncio.wait_for(queue.get(), 1000)
+
+    simulator.add("a")
+    queue.put_nowait("a")
+    async with aclosing(session.wait_for_verifications(ids())) as outcomes:
+        assert (await anext(outcomes)).succeeded
+        queue.put_nowait("b")
+    assert [request.execution_id for request in simulator.requests] == ["a"]
+
+
+async def test_after_an_error_that_ends_the_run_nothing_more_is_submitted(
+    simulator: Simulator, session: TruebitSession, path: Path
+) -> None:
+    queue: asyncio.Queue[FunctionTask] = asyncio.Queue()
+    queue.put_nowait(square(1))
+
+    class Queueing(FullDisk):
+        def _append(self, line: bytes) -> None:
+            if self.left == 0:
+                queue.put_nowait(square(2))
+            super()._append(line)
+
+    async with opened(path, Queueing) as checkpoint:
+        checkpoint.left = 2
+        with pytest.raises(CheckpointError, match="No space left"):
+            await run(session, items_of(queue), checkpoint=checkpoint)
+    assert submitted_inputs(simulator) == Counter(["1"])
+
+
+async def test_leaving_twice_waits_for_the_reading_to_end(simulator: Simulator, session: TruebitSession) -> None:
+    ended = False
+
+    async def tasks() -> AsyncIterator[FunctionTask]:
+        nonlocal ended
+        try:
+            yield square(1)
+            await asyncio.sleep(1000)
+        finally:
+            while not ended:
+                try:
+                    await asyncio.sleep(10)
+                    ended = True
+                except asyncio.CancelledError:  # such as a clean-up that must not be interrupted
+                    pass
+
+    task = asyncio.create_task(collect(session.functions.run_many(tasks()), []))
+    await asyncio.sleep(5)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(1)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended
+
+
+@pytest.mark.parametrize(
+    ("moment", "error"), [("sent", SubmissionUncertainError), ("not sent", errors.TransportError), ("accepted", None)]
+)
+async def test_a_submission_that_is_cancelled_from_outside_has_an_outcome(
+    simulator: Simulator, moment: str, error: type[Exception] | None
+) -> None:
+    def cancel(event: object = None) -> None:
+        if event is None or isinstance(event, Submitted):
+            for task in asyncio.all_tasks():
+                if getattr(task.get_coro(), "__qualname__", "") == "TaskBatch._submit":
+                    task.cancel()
+
+    if moment == "sent":
+        simulator.script_submissions(Reply.hang())
+    elif moment == "not sent":
+        simulator.script_submissions(Reply.error(429, retry_after=5))
+    listeners = [cancel] if moment == "accepted" else []
+    # With a request_timeout beyond the deadline, the scheduler makes a task for the request.
+    policy = attrs.evolve(POLICY, request_timeout=100)
+    async with TruebitSession(simulator.url, api_key=KEY, policy=policy, listeners=listeners) as session:
+        running = asyncio.create_task(run(session, [square(3)]))
+        if moment != "accepted":
+            await asyncio.sleep(1)
+            cancel()
+        outcomes = await running
+    assert (type(outcomes[0].error) if error else outcomes[0].output) == (error or "9")
+    assert submitted_inputs(simulator) == Counter(["3"])
 
 
 async def test_without_a_key_nothing_is_sent(simulator: Simulator) -> None:

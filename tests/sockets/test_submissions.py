@@ -489,6 +489,25 @@ async def test_the_limit_holds_while_a_thread_for_a_large_response_is_long_in_co
     assert posts(simulator) == 1
 
 
+@pytest.mark.parametrize("max_errors", [1, 3])
+async def test_a_request_that_is_cancelled_from_outside_is_not_sent_again(
+    simulator: Simulator, max_errors: int
+) -> None:
+    simulator.script_submissions(Reply.hang())
+    # With a request_timeout beyond the deadline, the scheduler makes a task for the request.
+    policy = attrs.evolve(POLICY, request_timeout=30, max_consecutive_errors=max_errors)
+    async with TruebitSession(simulator.url, api_key=KEY, policy=policy) as session:
+        submission = asyncio.create_task(session.functions.submit(SQUARE))
+        while not posts(simulator):
+            await asyncio.sleep(0.01)
+        (request,) = (task for task in asyncio.all_tasks() if "Submission._send" in repr(task.get_coro()))
+        request.cancel()
+        with pytest.raises(SubmissionUncertainError, match="cancelled from outside") as caught:
+            await submission
+    assert caught.value.may_have_run
+    assert posts(simulator) == 1
+
+
 async def test_submissions_stay_within_the_caps(simulator: Simulator) -> None:
     async with TruebitSession(simulator.url, api_key=KEY, policy=POLICY, max_rate=2) as session:
         started = asyncio.get_running_loop().time()

@@ -43,6 +43,7 @@ class Batch(ABC, Generic[ResultT]):
         self._pending = 0  # waits, and what comes before them
         self._finished: deque[Outcome[Any]] = deque()  # not taken yet
         self._bug: BaseException | None = None
+        self._is_left = False
         self._was_taken = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -60,11 +61,12 @@ class Batch(ABC, Generic[ResultT]):
         try:
             yield lambda: self._next_outcome(task)
         finally:
+            self._is_left = True
             task.cancel()
             try:
                 await self._poller.discard_all(self._group)
             finally:
-                await asyncio.wait([task])
+                await _wait_until_over(task)
                 if not task.cancelled():
                     task.exception()  # retrieve it, because nobody else will
 
@@ -82,6 +84,17 @@ class Batch(ABC, Generic[ResultT]):
         self._forget(outcome)
         self._was_taken.set()
         return outcome
+
+    def _check_whether_left(self) -> None:
+        """Cancel the reading once more if the outcomes are not wanted any more.
+
+        An iterable can lose a cancellation: before Python 3.12, `asyncio.wait_for` does, if its result comes meanwhile.
+
+        Raises:
+            asyncio.CancelledError: the outcomes are not wanted any more.
+        """
+        if self._is_left:
+            raise asyncio.CancelledError
 
     def _make_waiter(self, execution_id: str) -> Waiter[ResultT]:
         return Waiter(self._group, execution_id, self._poller.bind().time())
@@ -122,6 +135,18 @@ class Batch(ABC, Generic[ResultT]):
         await self._was_taken.wait()
 
 
+async def _wait_until_over(task: asyncio.Task[None]) -> None:
+    """Wait until a cancelled task is over, also if the caller is cancelled meanwhile: it may write to a file.
+
+    Its clean-up is not interrupted, as `asyncio.TaskGroup` does not interrupt that of its tasks.
+    """
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        await _wait_until_over(task)
+        raise
+
+
 async def wait_for_all(
     poller: Poller, source: Source[ResultT], execution_ids: ExecutionIds, policy: PollPolicy, max_pending: int
 ) -> AsyncGenerator[Outcome[Any], None]:
@@ -156,6 +181,7 @@ class _IdBatch(Batch[ResultT]):
         """Wait for each of these IDs."""
         async with aclosing(read_in_steps(execution_ids)) as ids:
             async for execution_id in ids:
+                self._check_whether_left()
                 self._add(execution_id)
                 await self._wait_for_room()
 

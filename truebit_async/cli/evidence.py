@@ -63,8 +63,11 @@ async def write_evidence(
     if out is not None:
         await asyncio.to_thread(_write_private, out, raw)
     elif sys.stdout.isatty():
-        print_to_stdout(json.dumps(_without_inputs(parse_json(raw)), indent=2))
-        print_to_stderr("truebit-async: inputs of tasks are not shown; a pipe or --out FILE gets the exact bytes")
+        evidence = parse_json(raw)
+        shown = _without_inputs(evidence)
+        print_to_stdout(json.dumps(shown, indent=2))
+        if shown != evidence:
+            print_to_stderr("truebit-async: inputs of tasks are not shown; a pipe or --out FILE gets the exact bytes")
     else:
         print_bytes_to_stdout(raw)
     return ExitCode.SUCCEEDED
@@ -161,9 +164,12 @@ def _evidence_of(session: TruebitSession, source: str) -> list[Callable[[], Awai
     if raw is None:
         return [lambda: session.get_transcript(source), lambda: session.get_invoice(source)]
     try:
-        evidence = read_transcript(raw) if _is_transcript(raw) else read_invoice(raw)
+        evidence = read_transcript(raw) if _has(raw, "transcript") else read_invoice(raw)
+        problem = None if _has(raw, "transcript", "accounting_signature", "invoiceId") else "it has no field of one"
     except AuditError as error:
-        ExitStatus(ExitCode.USAGE, f"{source} is neither a transcript nor an invoice: {error.reason}").exit()
+        problem = error.reason
+    if problem is not None:
+        ExitStatus(ExitCode.USAGE, f"{source} is neither a transcript nor an invoice: {problem}").exit()
 
     async def read() -> Transcript | Invoice:
         return evidence
@@ -199,10 +205,11 @@ def _read_file(source: str) -> bytes | None:
     raise typer.BadParameter(message)
 
 
-def _is_transcript(raw: bytes) -> bool:
+def _has(raw: bytes, *names: str) -> bool:
+    """Return whether this is a JSON object with one of these fields."""
     try:
-        return "transcript" in parse_json(raw)
-    except (ValueError, TypeError, RecursionError):
+        return not parse_json(raw).keys().isdisjoint(names)
+    except (ValueError, AttributeError, RecursionError):
         return False
 
 

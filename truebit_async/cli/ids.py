@@ -70,8 +70,11 @@ def _parse(line: bytes) -> str | None:
     if not entry.startswith("{"):
         return check_execution_id(entry)
     try:
-        execution_id = json.loads(entry)["executionId"]
+        fields = json.loads(entry)
+        execution_id = fields["executionId"]
     except (ValueError, KeyError, RecursionError):
         msg = "not a JSON object with an executionId"
         raise ValueError(msg) from None
+    if execution_id == "" and "tag" in fields:  # a checkpoint says so of a task that has no execution
+        return None
     return check_execution_id(execution_id)
