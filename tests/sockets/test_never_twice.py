@@ -179,9 +179,11 @@ async def test_a_process_that_is_killed_and_started_again(tmp_path: Path) -> Non
             break
     await runner.cleanup()
     assert kills == 6
-    assert dispatcher.arrived == Counter(map(str, range(count)))
+    assert set(dispatcher.arrived.values()) == {1}
     with await asyncio.to_thread(functools.partial(Checkpoint, path, resume=True)) as checkpoint:
         uncertain = {tag for tag, s in checkpoint.submissions.items() if s.state is SubmissionState.SENT}
+    # A process may be killed between the note that a task is about to be sent and the sending.
+    assert {int(task_input) for task_input in dispatcher.arrived} | uncertain == set(range(count))
     assert {int(line.split()[0]) for line in said.splitlines() if line.endswith("UncertainError")} == uncertain
     assert 0 < len(uncertain) <= 6 * 8
     finished = Counter(record.tag for record in read_checkpoint(path) if record.execution is not None)

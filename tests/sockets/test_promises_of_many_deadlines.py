@@ -20,7 +20,7 @@ pytestmark = [
 
 MANY = 20_000
 POLICY = PollPolicy(wait=wait_fixed(1000), deadline=5, request_timeout=30)
-MAX_LATENESS = 0.35  # seconds
+MAX_LATENESS = 3.5  # times that of as many bare timeouts, on whatever machine this is
 MAX_STEP = 0.02  # seconds
 
 
@@ -73,11 +73,38 @@ async def lateness(monkeypatch: pytest.MonkeyPatch) -> float:
     return loop.time() - deadline + watch.seconds
 
 
+async def lateness_of_bare_timeouts(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Return the same for as many `asyncio.timeout_at`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 5
+    ended = 0
+    are_over = asyncio.Event()
+
+    async def wait() -> None:
+        nonlocal ended
+        try:
+            async with asyncio.timeout_at(deadline):
+                await loop.create_future()
+        except TimeoutError:
+            ended += 1
+        if ended == MANY:
+            are_over.set()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(MANY):
+            group.create_task(wait())
+        await asyncio.sleep(deadline - 0.001 - loop.time())
+        with stopwatch(monkeypatch) as watch:
+            await are_over.wait()
+        return loop.time() - deadline + watch.seconds
+
+
 async def test_20_000_deadlines_at_one_instant_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):  # where caches are shared with others, CPU time varies as well
-        if (late := await lateness(monkeypatch)) <= MAX_LATENESS:
+        bare, late = await lateness_of_bare_timeouts(monkeypatch), await lateness(monkeypatch)
+        if late <= MAX_LATENESS * bare:
             return
-    pytest.fail(f"the last one ended {late:.3f} s late")
+    pytest.fail(f"the last one ended {late:.3f} s late, the last of the bare timeouts {bare:.3f} s")
 
 
 async def test_a_batch_of_20_000_deadlines_holds_the_loop_for_no_long_time(monkeypatch: pytest.MonkeyPatch) -> None:
