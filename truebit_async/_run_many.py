@@ -176,8 +176,8 @@ class TaskBatch(Batch[Any], Generic[TaskT]):
     async def _submit(self, task: TaskT, tag: Tag, slots: asyncio.Semaphore) -> None:
         clock = asyncio.get_running_loop().time
         started = clock()
-        submission = self._make_submission(task, self._journal(task, tag))
         try:
+            submission = self._make_submission(task, self._journal(task, tag))
             async with self._limit:
                 if self._is_account_refused:
                     self._limit.give_back()

@@ -195,7 +195,7 @@ class Checkpoint(Generic[ExecutionT]):
             raise CheckpointError(outcome.execution_id, self._path, detail, kind=outcome.kind)
         self._append(outcome_as_json(outcome).encode() + b"\n")
         if outcome.tag is not None:
-            _note_outcome(outcome, self._final, self.submissions)
+            self._note(outcome)
 
     def write_submission(self, submission: RecordedSubmission) -> None:
         """Append what is known of the submission of a task. ``Tasks.run_many`` does so.
@@ -264,6 +264,16 @@ class Checkpoint(Generic[ExecutionT]):
         self._torn_at = None
         return "fix that, then go on with the same file"
 
+    def _note(self, entry: Outcome[Any] | Record[Any]) -> None:
+        """Keep what an outcome tells of its execution and of its submission."""
+        if entry.execution is not None:
+            self._final[entry.execution_id] = _final_state(entry.execution.status.value, entry.succeeded)
+        submission = None if entry.tag is None else self.submissions.get(entry.tag)
+        if submission is not None and entry.execution_id and submission.state is SubmissionState.SENT:
+            # The response to the submission could not be written, for example because the disk was full for a while.
+            accepted = attrs.evolve(submission, state=SubmissionState.ACCEPTED, execution_id=entry.execution_id)
+            self.submissions[accepted.tag] = accepted
+
     def _take_stock(self, *, resume: bool) -> None:
         size = self._file.seek(0, os.SEEK_END)
         if size and not resume:
@@ -272,7 +282,7 @@ class Checkpoint(Generic[ExecutionT]):
             if isinstance(entry, RecordedSubmission):
                 self.submissions[entry.tag] = entry
             else:
-                _note_outcome(entry, self._final, self.submissions)
+                self._note(entry)
         end = end_of_last_line(self._file)
         if end == size:
             return
@@ -289,20 +299,6 @@ class Checkpoint(Generic[ExecutionT]):
             )
             raise CheckpointError(None, self._path, detail) from error
         self.mended = f"the last line was torn, and its {size - end} bytes were removed"
-
-
-def _note_outcome(
-    entry: Outcome[Any] | Record[Any],
-    final: dict[str, FinalState],
-    submissions: dict[str | int, RecordedSubmission],
-) -> None:
-    if entry.execution is not None:
-        final[entry.execution_id] = _final_state(entry.execution.status.value, entry.succeeded)
-    submission = None if entry.tag is None else submissions.get(entry.tag)
-    if submission is not None and entry.execution_id and submission.state is SubmissionState.SENT:
-        # The response to the submission could not be written, for example because the disk was full for a while.
-        accepted = attrs.evolve(submission, state=SubmissionState.ACCEPTED, execution_id=entry.execution_id)
-        submissions[accepted.tag] = accepted
 
 
 def _entries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import Ran, Run
+from truebit_async import TruebitSession
 from truebit_async.testing import Reply, Simulator
 
 KEY = "key-5eC4e7"
@@ -219,3 +221,28 @@ def test_ctrl_c(run: Run, server: Simulator, moment: str, text: str) -> None:
     assert (ran.code, ran.out) == (130, "")
     assert text in ran.err
     assert ran.err.endswith("truebit-async: interrupted\n")
+
+
+def test_ctrl_c_after_the_result_does_not_say_that_nothing_was_submitted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_closing = threading.Event()
+
+    really_close = TruebitSession.close
+
+    async def close(session: TruebitSession) -> None:
+        await really_close(session)
+        is_closing.set()
+        await asyncio.sleep(20)
+
+    def interrupt() -> None:
+        is_closing.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TruebitSession, "close", close)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    ran = run(*FUNCTION, "7")
+    thread.join()
+    assert (ran.code, json.loads(ran.out)["verificationStatus"]) == (130, "Success")
+    assert "not submitted" not in ran.err

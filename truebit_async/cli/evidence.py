@@ -41,6 +41,7 @@ _EXIT_CODES = {
     Verdict.DIFFERENT: ExitCode.NOT_SUCCEEDED,
     Verdict.NOT_COMPARED: ExitCode.NO_FINAL_STATE,
 }
+_NAMES_IN_EVIDENCE = ("transcript", "accounting_signature", "invoiceId")
 _YES_OR_NO = {None: "", True: "yes", False: "no"}
 _STYLES = {Verdict.AS_EXPECTED: "green", Verdict.DIFFERENT: "bold red", Verdict.NOT_COMPARED: "yellow"}
 
@@ -135,8 +136,10 @@ async def run_audit(session: TruebitSession, sources: list[str], trusted: list[s
     is_complete = True
     await asyncio.to_thread(_check_usage, trusted)
     async with session:
-        wanted = [(source, await asyncio.to_thread(_evidence_of, session, source)) for source in sources]
-        for source, fetch in [(source, fetch) for source, fetches in wanted for fetch in fetches]:
+        wanted = [
+            (source, fetch) for source in sources for fetch in await asyncio.to_thread(_evidence_of, session, source)
+        ]
+        for source, fetch in wanted:
             try:
                 audit = await _audit(source, await fetch(), trusted)
             except TruebitError as error:  # the other evidence is audited all the same
@@ -163,9 +166,10 @@ def _evidence_of(session: TruebitSession, source: str) -> list[Callable[[], Awai
     raw = _read_file(source)
     if raw is None:
         return [lambda: session.get_transcript(source), lambda: session.get_invoice(source)]
+    names = _names_in(raw)
     try:
-        evidence = read_transcript(raw) if _has(raw, "transcript") else read_invoice(raw)
-        problem = None if _has(raw, "transcript", "accounting_signature", "invoiceId") else "it has no field of one"
+        evidence = read_transcript(raw) if "transcript" in names else read_invoice(raw)
+        problem = "it has no field of one" if names.isdisjoint(_NAMES_IN_EVIDENCE) else None
     except AuditError as error:
         problem = error.reason
     if problem is not None:
@@ -205,12 +209,12 @@ def _read_file(source: str) -> bytes | None:
     raise typer.BadParameter(message)
 
 
-def _has(raw: bytes, *names: str) -> bool:
-    """Return whether this is a JSON object with one of these fields."""
+def _names_in(raw: bytes) -> frozenset[str]:
+    """Return the names of the fields of a JSON object; none if it is not one."""
     try:
-        return not parse_json(raw).keys().isdisjoint(names)
+        return frozenset(parse_json(raw).keys())
     except (ValueError, AttributeError, RecursionError):
-        return False
+        return frozenset()
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -155,8 +155,11 @@ def _run(
 ) -> None:
     session = make_session(base_url, api_key, make_policy(deadline))
     tasks = tasks_of(session, kind)
+    is_submitted = False
 
     def tell(execution_id: str) -> None:
+        nonlocal is_submitted
+        is_submitted = True
         with contextlib.suppress(OSError):  # stdout gets it too
             print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
 
@@ -170,7 +173,7 @@ def _run(
                     return ExitCode.SUCCEEDED
                 return print_execution(await tasks.run(task, on_submitted=tell))
         except asyncio.CancelledError as error:  # by Ctrl-C
-            for note in getattr(error, "__notes__", [_NOT_SUBMITTED]):
+            for note in getattr(error, "__notes__", [] if is_submitted else [_NOT_SUBMITTED]):
                 print_to_stderr(f"truebit-async: {note}")
             raise
         except TruebitError as error:
