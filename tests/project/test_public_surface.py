@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import pytest
+
 import truebit_async
 import truebit_async.testing
 from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, tasks
@@ -233,10 +235,22 @@ def test_the_protocol_the_models_and_the_policy_import_no_asyncio() -> None:
     assert pure & users_of("asyncio") == set()
 
 
+def test_a_name_is_loaded_when_it_is_used() -> None:
+    script = (
+        "import sys, truebit_async; print('aiohttp' in sys.modules, 'TruebitSession' in dir(truebit_async)); "
+        "truebit_async.PollPolicy, truebit_async.Execution; print('aiohttp' in sys.modules); "
+        "from truebit_async import TruebitSession; print('aiohttp' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True", "False", "True"]
+    with pytest.raises(AttributeError, match="module 'truebit_async' has no attribute 'Session'"):
+        truebit_async.Session  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_importing_it_imports_no_tools() -> None:
     script = (
-        "import sys, truebit_async; "
-        "print(*{'typer', 'rich', 'pytest', 'aioresponses', 'truebit_async.cli', 'truebit_async.testing', "
+        "import sys; from truebit_async import TruebitSession; "
+        "print(*{'click', 'rich', 'pytest', 'aioresponses', 'truebit_async.cli', 'truebit_async.testing', "
         "'aiohttp.test_utils', 'opentelemetry', 'eth_keys', 'Crypto', 'truebit_async.audit'} & sys.modules.keys())"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
