@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,7 +25,15 @@ from truebit_async.cli.options import (
     status_options,
     wait_options,
 )
-from truebit_async.sharding import Shard
+
+if TYPE_CHECKING:
+    from truebit_async.sharding import Shard
+
+
+def _parse_shard(text: str) -> Shard:
+    from truebit_async.sharding import Shard
+
+    return Shard.parse(text)
 
 
 @click.command(
@@ -115,7 +124,7 @@ def status(
 @option(
     "--shard",
     metavar="INDEX/COUNT",
-    type=Checked("shard", Shard.parse),
+    type=Checked("shard", _parse_shard),
     help="Wait only for the IDs of one shard, from 0/COUNT to the last. --max-rate is then the rate of all shards "
     "together. Default of --out: results-INDEX-of-COUNT.jsonl.",
     section=INPUT_AND_OUTPUT,
