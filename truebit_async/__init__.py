@@ -6,10 +6,10 @@ print(execution.output)
 """
 
 import importlib
-from typing import TYPE_CHECKING
 
 from truebit_async._version import __version__
 
+TYPE_CHECKING = False  # `typing` is slow to import
 if TYPE_CHECKING:
     from truebit_async._checkpoint_errors import CheckpointError
     from truebit_async.errors import (

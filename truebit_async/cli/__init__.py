@@ -1,9 +1,13 @@
 """The ``truebit-async`` command. It needs the ``cli`` extra (Click and Rich)."""
 
-import signal
+from __future__ import annotations
+
 import sys
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # `typing` is slow to import, and nothing handles Ctrl-C until `main` runs
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -14,21 +18,24 @@ def main() -> NoReturn:
     Raises:
         SystemExit: always, with one of the documented exit codes.
     """
-    before = signal.signal(signal.SIGTERM, _exit_on_sigterm)
     try:
-        from truebit_async.cli.app import run_command  # noqa: PLC0415  # the extra may be missing
+        import signal  # noqa: PLC0415  # likewise
 
-        code = run_command()
+        before = signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        try:
+            from truebit_async.cli.app import run_command  # noqa: PLC0415  # the extra may be missing
+
+            code = run_command()
+        finally:
+            signal.signal(signal.SIGTERM, before)
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
         sys.stderr.write("truebit-async needs its extra `cli`: pip install -e '.[cli]' in a checkout installs it\n")
         code = 2
     except KeyboardInterrupt:
-        sys.stderr.write("\ntruebit-async: interrupted while no request was under way\n")
+        sys.stderr.write("truebit-async: interrupted while no request was under way\n")
         code = 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
     sys.exit(code)
 
 

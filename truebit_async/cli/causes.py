@@ -62,7 +62,7 @@ def cause_of(error: TruebitError) -> Cause:
             message = type(error).__doc__ or ""
             message = message.partition(".")[0]
     if error.execution_id:
-        message = message.replace(error.execution_id, "ID")
+        message = message.replace(error.execution_id, "<ID>")
     return Cause(type(error).__name__, status, bounded_line(message, _MAX_MESSAGE), way_out_of(type(error)))
 
 
