@@ -19,8 +19,8 @@ from truebit_async._arguments import check_count
 __all__ = ["Shard", "shard_of"]
 
 _SMALLEST_WIDTH = 2  # digits of an index in a file name
-_match_shard = re.compile(r"([0-9]+)/([0-9]+)").fullmatch
-_match_file_name = re.compile(r"results-([0-9]+)-of-([0-9]+)\.jsonl").fullmatch
+_match_shard = re.compile(r"([0-9]{1,9})/([0-9]{1,9})").fullmatch
+_match_file_name = re.compile(r"results-([0-9]{1,9})-of-([0-9]{1,9})\.jsonl").fullmatch
 
 
 def shard_of(execution_id: str, shards: int) -> int:

@@ -19,7 +19,7 @@ import pytest
 
 import truebit_async
 import truebit_async.testing
-from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, tasks
+from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, sharding, tasks
 
 PACKAGE = Path(truebit_async.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -44,7 +44,19 @@ def test_everything_public_is_at_the_top() -> None:
     assert [name for name in truebit_async.__all__ if not hasattr(truebit_async, name)] == []
 
 
-PUBLIC_MODULES = (audit, checkpoint, errors, events, models, otel, policy, session, tasks, truebit_async.testing)
+PUBLIC_MODULES = (
+    audit,
+    checkpoint,
+    errors,
+    events,
+    models,
+    otel,
+    policy,
+    session,
+    sharding,
+    tasks,
+    truebit_async.testing,
+)
 
 
 def test_the_reference_has_every_public_module() -> None:
@@ -120,6 +132,7 @@ def test_every_parameter_and_attribute_is_documented_by_name() -> None:
 
 UNITS = {
     "byte_gas_price": "per byte",
+    "count": "how many shards",
     "max_concurrency": "requests",
     "max_consecutive_errors": "how many transient failures",
     "max_pending": "how many",
@@ -131,6 +144,7 @@ UNITS = {
     "per_second": "requests",
     "polls": "how many",
     "required_solutions": "how many nodes",
+    "shards": "how many shards",
     "step_gas_price": "per step",
     "task_created_time_stamp": "in milliseconds",
     "timestamp": "unit is not documented",
@@ -140,7 +154,7 @@ UNITS = {
 }
 """The unit of an amount; a float that is not in here is in seconds."""
 
-NO_AMOUNTS = {"log_level", "port", "status", "v", "version", "tag", "wait_number"}
+NO_AMOUNTS = {"index", "log_level", "port", "status", "v", "version", "tag", "wait_number"}
 """Integers that are names."""
 
 
