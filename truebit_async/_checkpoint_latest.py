@@ -8,6 +8,9 @@ from typing import Any
 
 from truebit_async._checkpoint_lines import Record
 
+_NO_FINAL_STATE = 2**62
+"""Lowers the rank of a record without a final state below that of any record with one."""
+
 
 def latest_records(paths: Sequence[str], read: Callable[[str], Iterator[Record[Any]]]) -> Iterator[Record[Any]]:
     """Yield one record for each execution: the last one with a final state, or else the last one.
@@ -18,44 +21,25 @@ def latest_records(paths: Sequence[str], read: Callable[[str], Iterator[Record[A
         paths: the checkpoints.
         read: reads one of them.
     """
-    keys = _Keys()
-    chosen: dict[Hashable, int] = {}  # by key: the position of a record, negative if it has no final state
-    position = 0
-    counts = []
-    for number, path in enumerate(paths):
-        start = position
-        for record in read(path):
-            position += 1
-            key = keys.key_of(record, number)
-            if record.is_final:
-                chosen[key] = position
-            elif chosen.get(key, 0) <= 0:
-                chosen[key] = -position
-        counts.append(position - start)
-    position = 0
-    for number, (path, count) in enumerate(zip(paths, counts, strict=True)):
-        for record in itertools.islice(read(path), count):  # more may have been written meanwhile
-            position += 1
-            if abs(chosen[keys.key_of(record, number)]) == position:
-                yield record
+    lengths = [0 for _ in paths]
+    best: dict[Hashable, int] = {}  # the highest rank among the records of each execution, by its key
+    tasks: dict[str, Hashable] = {}  # the keys of executions that `run_many` has submitted, by their IDs
 
+    def ranked(stops: Sequence[int | None]) -> Iterator[tuple[int, Record[Any], Hashable, int]]:
+        positions = itertools.count()
+        for number, (path, stop) in enumerate(zip(paths, stops, strict=True)):
+            for record in itertools.islice(read(path), stop):
+                key: Hashable = record.execution_id if record.tag is None else (number, record.tag)
+                rank = next(positions) - (0 if record.is_final else _NO_FINAL_STATE)
+                yield number, record, key, rank
 
-class _Keys:
-    """Tells which records are about the same execution, or about the same task of `run_many`."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[str, Hashable] = {}  # by the IDs of their executions
-
-    def key_of(self, record: Record[Any], file_number: int) -> Hashable:
-        """Return what all records of an execution or a task have in common.
-
-        Args:
-            record: the record.
-            file_number: the number of its file. Tags are those of one file.
-        """
-        if record.tag is None:
-            return self._tasks.get(record.execution_id, record.execution_id)
-        key = (file_number, record.tag)
-        if record.execution_id:
-            self._tasks[record.execution_id] = key
-        return key
+    for number, record, key, rank in ranked([None for _ in paths]):
+        lengths[number] += 1
+        best[key] = max(rank, best.get(key, rank))
+        if record.tag is not None and record.execution_id:
+            tasks[record.execution_id] = key
+    for execution_id, key in tasks.items():  # it may have records without a tag, too
+        best[key] = max(best[key], best.get(execution_id, best[key]))
+    for _, record, key, rank in ranked(lengths):  # more may have been written meanwhile
+        if rank == best[tasks.get(record.execution_id, key) if record.tag is None else key]:
+            yield record

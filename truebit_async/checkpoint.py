@@ -79,7 +79,7 @@ def read_checkpoint(path: str | os.PathLike[str], kind: Literal["api"]) -> Itera
 def read_checkpoint(path: str | os.PathLike[str], kind: str = "function") -> Iterator[Record[Any]]:
     """Read outcomes back, in the order in which they were written.
 
-    An execution, or a task with a tag, may have several; the last one counts.
+    An execution, or a task with a tag, may have several; see `latest`.
 
     A torn last line is left out; the file is not changed. It may be read while it is being written: what is there when
     reading starts is read. One record is in memory at a time.
@@ -104,7 +104,7 @@ def latest(*paths: str | os.PathLike[str], kind: str = "function") -> Iterator[R
     """Read one record for each execution, or for each task with a tag: the last one.
 
     Of an execution that has records in several files, or several in one, a record with a final state counts rather
-    than one without. The files are read twice, and about 150 bytes are kept for each execution.
+    than one without. The files are read twice, and less than 250 bytes are kept for each execution.
 
     Args:
         paths: the files. They are read in this order, and records come in the order in which they were written.
