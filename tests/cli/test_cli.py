@@ -142,7 +142,7 @@ def test_ids_from_a_file_or_a_pipe(run: Run, server: Simulator, tmp_path: Path, 
         (["wait", "--deadline", "-5", "id"], "'--deadline'"),
         (["wait", "--deadline", "soon", "id"], "1h30m"),
         (["wait", "--not-found-grace", "soon", "id"], "'--not-found-grace'"),
-        (["wait", "--base-url", "ftp://x", "id"], "'--base-url' (env var: 'TRUEBIT_BASE_URL'): base_url must be"),
+        (["wait", "--base-url", "ftp://x", "id"], "'--base-url' (env var: 'TRUEBIT_BASE_URL'): must be"),
         (["status", "--base-url", "https://user:pw@x", "id"], "credentials"),
         (["status", ".."], "is not an execution ID"),
         (["status"], "ID"),
@@ -163,7 +163,7 @@ def test_an_invalid_base_url_in_the_environment(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setenv("TRUEBIT_BASE_URL", "ftp://x")
     ran = run(command, "id")
     assert ran.code == 2
-    assert "base_url must be an http://" in ran.prose
+    assert "must be an http://" in ran.prose
     assert "TRUEBIT_BASE_URL" in ran.prose
 
 
@@ -177,7 +177,9 @@ def test_an_unencrypted_key_is_a_warning_on_one_line(
     ran = run(command, "--base-url", not_loopback, "id")
     assert ran.code == 0
     first, *rest = ran.err.splitlines()
-    assert first == ("truebit-async: warning: the API key travels unencrypted to 0.0.0.0; use an https:// base_url")
+    assert first == (
+        "truebit-async: warning: the API key travels unencrypted to 0.0.0.0; use a --base-url with https://"
+    )
     assert "arning" not in "".join(rest)
 
 
@@ -194,7 +196,9 @@ def test_an_invalid_key_in_the_environment(run: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TRUEBIT_API_KEY", "hunter2\n")
     ran = run("status", "id")
     assert ran.code == 2
-    assert ran.err.startswith("truebit-async status: wrong value in the environment: api_key must be printable ASCII")
+    assert ran.err.startswith(
+        "truebit-async status: wrong value in the environment: TRUEBIT_API_KEY must be printable ASCII"
+    )
     assert "hunter2" not in ran.err
 
 
@@ -448,7 +452,7 @@ def test_unusable_out_files(run: Run, server: Simulator, tmp_path: Path) -> None
     assert run("wait", "missing", "--out", str(full)).code == 3
     server.requests.clear()
     for arguments, message in [
-        (["--out", str(foreign)], "it exists and is not empty"),
+        (["--out", str(foreign)], "it exists and is not empty; give --resume, or name another file"),
         (["--out", str(foreign), "--resume"], "line 1 is neither an outcome"),
         (["--out", str(full)], "it exists and is not empty"),
         (["--out", str(tmp_path)], "Is a directory"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -101,7 +102,7 @@ def test_sigterm_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: p
         signal.raise_signal(signal.SIGTERM)
 
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("truebit_async.cli.app.run_command", receive_sigterm)
+    monkeypatch.setattr(importlib.import_module("truebit_async.cli.app"), "run_command", receive_sigterm)
     from truebit_async.cli import main  # noqa: PLC0415
 
     with pytest.raises(SystemExit) as caught:
@@ -112,7 +113,8 @@ def test_sigterm_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_ctrl_c_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("truebit_async.cli.commands.waiting.Path", lambda _: signal.raise_signal(signal.SIGINT))
+    module = importlib.import_module("truebit_async.cli.commands.waiting")
+    monkeypatch.setattr(module, "Path", lambda _: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(sys, "argv", ["truebit-async", "wait", "id", "--shard", "0/1"])
     from truebit_async.cli import main  # noqa: PLC0415
 

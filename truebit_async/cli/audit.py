@@ -94,7 +94,7 @@ class Audit:
         """Return the audit for people to read."""
         table = Table(title=one_line(f"{self.evidence} of {self.source}"), title_justify="left")
         for name in ("signed", "signer", "as named", "trusted", "verdict"):
-            table.add_column(name, no_wrap=name != "signed")
+            table.add_column(name, no_wrap=name != "signed", overflow="fold")
         for check in self.report.checks:
             table.add_row(
                 Text(f"{check.where.removeprefix('transcript')} {one_line(check.type or '')[:40]}"),

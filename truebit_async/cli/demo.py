@@ -53,7 +53,7 @@ async def run_demo() -> ExitCode:
     conclusion = "Every execution ended as expected" if all_as_expected else "NOT every execution ended as expected"
     out.print(f"{conclusion} ({requests} requests).\n")
     for line in [*_code_for(outcomes[_SHOWN_ID]), *chain]:
-        out.print(line, highlight=False, markup=False)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     return ExitCode.SUCCEEDED if all_as_expected else ExitCode.NOT_SUCCEEDED
 
 
@@ -94,9 +94,9 @@ def _code_for(outcome: Outcome[Execution]) -> list[str]:
 
 def _table(outcomes: dict[str, Outcome[Execution]]) -> Table:
     table = Table()
-    table.add_column("executions")
+    table.add_column("executions", overflow="fold")
     table.add_column("what happens")
-    table.add_column("outcome")
+    table.add_column("outcome", overflow="fold")
     table.add_column("polls", justify="right")
     table.add_column("median time", justify="right")
     for scenario in SCENARIOS:

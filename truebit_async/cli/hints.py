@@ -35,6 +35,13 @@ _HINTS: dict[type[TruebitError], tuple[str, tuple[str, ...]]] = {
     errors.InvalidExecutionIdError: ("", ("Give the execution ID that `run`, or the API's execute call, returned",)),
 }
 
+# What other messages say, and what they say of the command.
+_PHRASES = {
+    "resume it, or name another file": "give --resume, or name another file",
+    "use an https:// base_url": "use a --base-url with https://",
+    "api_key must be": "TRUEBIT_API_KEY must be",  # the key in a file was checked before
+}
+
 
 def in_terms_of_the_command(text: str) -> str:
     """Return a message with the options of the command at hand in place of arguments of Python functions.
@@ -45,6 +52,8 @@ def in_terms_of_the_command(text: str) -> str:
     for error_class in _HINTS:
         if error_class.hint in text:
             text = text.replace(error_class.hint, way_out_of(error_class))
+    for phrase, replacement in _PHRASES.items():
+        text = text.replace(phrase, replacement)
     return text
 
 

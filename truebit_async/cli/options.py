@@ -101,7 +101,11 @@ class Checked(click.ParamType[Any]):
 def _parse_base_url(text: str) -> str:
     from truebit_async._arguments import check_base_url  # noqa: PLC0415  # see the docstring of this module
 
-    check_base_url(text)
+    try:
+        check_base_url(text)
+    except ValueError as error:
+        msg = str(error).removeprefix("base_url ")
+        raise ValueError(msg) from None
     return text
 
 

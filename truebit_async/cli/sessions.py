@@ -11,6 +11,7 @@ import attrs
 import click
 from tenacity import wait_random
 
+from truebit_async.cli.hints import in_terms_of_the_command
 from truebit_async.cli.log import log_to
 from truebit_async.cli.options import Budgets, Connection, TaskKind
 from truebit_async.cli.output import print_to_stderr
@@ -47,10 +48,10 @@ def make_session(connection: Connection, budgets: Budgets, *listeners: Listener,
                 max_concurrency=budgets.max_concurrency or DEFAULT_CONCURRENCY,
             )
         except ValueError as error:  # the options were checked when they were parsed
-            message = f"wrong value in the environment: {error}"
+            message = f"wrong value in the environment: {in_terms_of_the_command(str(error))}"
             raise click.UsageError(message) from None
     for warning in caught:
-        print_to_stderr(f"truebit-async: warning: {warning.message}")
+        print_to_stderr(f"truebit-async: warning: {in_terms_of_the_command(str(warning.message))}")
     return session
 
 
