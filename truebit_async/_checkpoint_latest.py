@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from truebit_async._checkpoint_lines import Record
 
-_NO_FINAL_STATE = 2**62
-"""Lowers the rank of a record without a final state below that of any record with one."""
+Key = str | tuple[int, str | int]  # an execution; or a task that has none, by its file and its tag
 
 
 def latest_records(paths: Sequence[str], read: Callable[[str], Iterator[Record[Any]]]) -> Iterator[Record[Any]]:
@@ -21,25 +20,26 @@ def latest_records(paths: Sequence[str], read: Callable[[str], Iterator[Record[A
         paths: the checkpoints.
         read: reads one of them.
     """
-    lengths = [0 for _ in paths]
-    best: dict[Hashable, int] = {}  # the highest rank among the records of each execution, by its key
-    tasks: dict[str, Hashable] = {}  # the keys of executions that `run_many` has submitted, by their IDs
+    chosen: dict[Key, int] = {}  # the position of a record, negative if it has no final state
+    lengths = []
+    position = 0
+    for file_number, path in enumerate(paths):
+        start = position
+        for record in read(path):
+            position += 1
+            key = _key_of(record, file_number)
+            if record.is_final or chosen.get(key, 0) <= 0:
+                chosen[key] = position if record.is_final else -position
+            if record.execution_id and record.tag is not None:
+                chosen.pop((file_number, record.tag), None)  # it was refused at first, and has an execution now
+        lengths.append(position - start)
+    position = 0
+    for file_number, (path, length) in enumerate(zip(paths, lengths, strict=True)):
+        for record in itertools.islice(read(path), length):  # more may have been written meanwhile
+            position += 1
+            if abs(chosen.get(_key_of(record, file_number), 0)) == position:
+                yield record
 
-    def ranked(stops: Sequence[int | None]) -> Iterator[tuple[int, Record[Any], Hashable, int]]:
-        positions = itertools.count()
-        for number, (path, stop) in enumerate(zip(paths, stops, strict=True)):
-            for record in itertools.islice(read(path), stop):
-                key: Hashable = record.execution_id if record.tag is None else (number, record.tag)
-                rank = next(positions) - (0 if record.is_final else _NO_FINAL_STATE)
-                yield number, record, key, rank
 
-    for number, record, key, rank in ranked([None for _ in paths]):
-        lengths[number] += 1
-        best[key] = max(rank, best.get(key, rank))
-        if record.tag is not None and record.execution_id:
-            tasks[record.execution_id] = key
-    for execution_id, key in tasks.items():  # it may have records without a tag, too
-        best[key] = max(best[key], best.get(execution_id, best[key]))
-    for _, record, key, rank in ranked(lengths):  # more may have been written meanwhile
-        if rank == best[tasks.get(record.execution_id, key) if record.tag is None else key]:
-            yield record
+def _key_of(record: Record[Any], file_number: int) -> Key:
+    return record.execution_id if record.execution_id or record.tag is None else (file_number, record.tag)

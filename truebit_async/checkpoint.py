@@ -101,10 +101,11 @@ def latest(*paths: str | os.PathLike[str], kind: Literal["function"] = "function
 @overload
 def latest(*paths: str | os.PathLike[str], kind: Literal["api"]) -> Iterator[Record[ApiExecution]]: ...
 def latest(*paths: str | os.PathLike[str], kind: str = "function") -> Iterator[Record[Any]]:
-    """Read one record for each execution, or for each task with a tag: the last one.
+    """Read one record for each execution, and for each task of ``run_many`` that has no execution.
 
-    Of an execution that has records in several files, or several in one, a record with a final state counts rather
-    than one without. The files are read twice, and less than 250 bytes are kept for each execution.
+    It is the last one with a final state, in whichever file it is; or else the last one. The files are read twice, and
+    140 to 180 bytes are kept for each execution with an ID of 36 characters, whatever its output. The files may be
+    read while they are being written; see `read_checkpoint`.
 
     Args:
         paths: the files. They are read in this order, and records come in the order in which they were written.

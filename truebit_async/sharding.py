@@ -34,9 +34,12 @@ def shard_of(execution_id: str, shards: int) -> int:
         The index of the shard, from 0 to ``shards - 1``.
 
     Raises:
-        TypeError: ``shards`` is not an int.
+        TypeError: ``execution_id`` is not a str, or ``shards`` is not an int.
         ValueError: ``shards`` is below 1.
     """
+    if not isinstance(execution_id, str):
+        msg = f"execution_id must be a str, not {type(execution_id).__name__}"
+        raise TypeError(msg)
     check_count("shards", shards)
     digest = hashlib.sha256(execution_id.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % shards
@@ -77,11 +80,11 @@ class Shard:
         Raises:
             ValueError: the text names none.
         """
-        match = _match_shard(text)
-        if match is None or not int(match[1]) < int(match[2]):
+        shard = cls._of_match(_match_shard(text))
+        if shard is None:
             msg = f"{text!r} is not a shard; write INDEX/COUNT, for 16 shards from 0/16 to 15/16"
             raise ValueError(msg)
-        return cls(int(match[1]), int(match[2]))
+        return shard
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> Self | None:
@@ -90,8 +93,12 @@ class Shard:
         Args:
             path: the file.
         """
-        match = _match_file_name(Path(path).name)
-        return None if match is None or not int(match[1]) < int(match[2]) else cls(int(match[1]), int(match[2]))
+        return cls._of_match(_match_file_name(Path(path).name))
+
+    @classmethod
+    def _of_match(cls, match: re.Match[str] | None) -> Self | None:
+        index, count = (0, 0) if match is None else map(int, match.groups())
+        return cls(index, count) if index < count else None
 
     @property
     def file_name(self) -> str:

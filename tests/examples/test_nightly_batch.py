@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pty
+import re
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,7 @@ import pytest
 
 from truebit_async.testing import Reply, Simulator
 
+CHECKOUT = Path(__file__).parents[2]
 Run = Callable[..., Coroutine[Any, Any, tuple[int | None, str]]]
 
 
@@ -146,10 +148,10 @@ async def test_the_exit_code_says_what_to_do(tmp_path: Path, simulator: Simulato
     assert (await run(tmp_path / "results.jsonl"))[0] == 3  # the same command again
     simulator.add("two", status="Error")
     assert (await run(tmp_path / "results.jsonl"))[0] == 4  # somebody should look
-    assert (await run(tmp_path / "results.jsonl"))[0] == 4  # a scheduler that tries once more does not hide that
-    write_csv(tmp_path / "executions.csv", [["execution_id"], ["one"]])
-    assert (await run(tmp_path / "results.jsonl"))[0] == 0  # what failed is not in the list of this night
     assert sorted(map(str, asked(simulator))) == ["one", "two", "two"]
+    assert await run(tmp_path / "results.jsonl") == (4, "")  # and a retry of the scheduler does not hide it
+    write_csv(tmp_path / "executions.csv", [["execution_id"], ["one"]])
+    assert await run(tmp_path / "results.jsonl") == (0, "")  # what else the checkpoint holds does not count
 
 
 @pytest.mark.full
@@ -236,3 +238,39 @@ async def test_a_terminal_gets_one_line(
     assert await process.wait() == 0
     assert os.read(terminal, 1000) == b"1 of 2 finished\r2 of 2 finished\r\n"
     os.close(terminal)
+
+
+# The script of the page on nightly jobs
+
+
+@pytest.fixture
+def page_script(tmp_path: Path) -> Path:
+    page = (CHECKOUT / "docs" / "how-to" / "nightly-job.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"^Save this as `nightly\.py`:\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "nightly.py"
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+async def test_the_script_of_the_page_says_the_same_when_it_runs_again(
+    tmp_path: Path, page_script: Path, simulator: Simulator, environment: dict[str, str]
+) -> None:
+    ids, results = tmp_path / "ids.txt", tmp_path / "results.jsonl"
+
+    async def run(*execution_ids: str) -> tuple[int | None, str]:
+        ids.write_text("\n".join(execution_ids))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, page_script, ids, results, stdout=PIPE, env=environment
+        )
+        out, _ = await process.communicate()
+        return process.returncode, out.decode()
+
+    simulator.add("good")
+    simulator.add("bad", execution_status="failed")
+    ends = "now {'succeeded': 1, 'failed': 1, 'no_final_state': 0}\n"
+    assert await run("good", "bad", "good") == (1, f"asked for 2 of 2; {ends}")
+    assert await run("good", "bad", "good") == (1, f"asked for 0 of 2; {ends}")
+    assert sorted(map(str, asked(simulator))) == ["bad", "good"]
+    ends = "now {'succeeded': 1, 'failed': 0, 'no_final_state': 1}\n"
+    assert await run("good", "missing") == (3, f"asked for 1 of 2; {ends}")
+    assert (await run("good"))[0] == 0  # others in the file do not count

@@ -1,30 +1,46 @@
-"""One record for each execution, of one or more checkpoints."""
+"""The last record of each execution in one or more checkpoints."""
 
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from truebit_async import ClearTextSolution, Execution, ExecutionStatus, Outcome, VerificationStatus, errors
-from truebit_async.checkpoint import Checkpoint, CheckpointError, Record, latest, outcome_as_json, read_checkpoint
+from truebit_async import (
+    ApiExecution,
+    ApiSolution,
+    ApiStatus,
+    CheckpointError,
+    ClearTextSolution,
+    Execution,
+    ExecutionStatus,
+    Outcome,
+    VerificationStatus,
+    errors,
+)
+from truebit_async.checkpoint import (
+    Checkpoint,
+    Record,
+    RecordedSubmission,
+    SubmissionState,
+    latest,
+    outcome_as_json,
+    read_checkpoint,
+    record_as_json,
+)
 
-Tag = str | int | None
+
+def final(execution_id: str, output: str = "42", tag: str | int | None = None) -> Outcome[Execution]:
+    solution = ClearTextSolution(output, ExecutionStatus.SUCCEED)
+    return Outcome(execution_id, Execution(execution_id, VerificationStatus.SUCCESS, solution), None, 1, 1.0, tag=tag)
 
 
-def final(execution_id: str, polls: int = 1, tag: Tag = None, output: str = "42") -> Outcome[Execution]:
-    solution = ClearTextSolution(output, ExecutionStatus.SUCCEED, "0x")
-    return Outcome(
-        execution_id, Execution(execution_id, VerificationStatus.SUCCESS, solution), None, polls, 1.0, tag=tag
-    )
-
-
-def lost(execution_id: str, polls: int = 1, tag: Tag = None) -> Outcome[Execution]:
-    return Outcome(execution_id, None, errors.TransportError(execution_id, "reset"), polls, 1.0, tag=tag)
+def lost(execution_id: str, reason: str = "reset", tag: str | int | None = None) -> Outcome[Execution]:
+    return Outcome(execution_id, None, errors.TransportError(execution_id, reason), 1, 1.0, tag=tag)
 
 
 def write(path: Path, *outcomes: Outcome[Execution]) -> Path:
@@ -34,110 +50,230 @@ def write(path: Path, *outcomes: Outcome[Execution]) -> Path:
     return path
 
 
-def found(records: Iterator[Record[Execution]]) -> list[tuple[str, int, bool]]:
-    """Return the IDs of records, their polls (which tell a record from another), and whether they are final."""
-    return [(record.execution_id, record.polls, record.is_final) for record in records]
+def lines(outcomes: Sequence[Outcome[Execution]]) -> list[str]:
+    return [outcome_as_json(outcome) for outcome in outcomes]
 
 
-def test_the_last_record_of_each_execution_counts(tmp_path: Path) -> None:
-    path = write(tmp_path / "one", lost("a", 1), lost("b", 1), final("c", 1), lost("a", 2), lost("b", 2), final("a", 3))
-    assert found(latest(path)) == [("c", 1, True), ("b", 2, False), ("a", 3, True)]  # as they were written
-    assert found(latest(str(path))) == found(latest(path))
-    assert next(latest(path)).output == "42"
+def latest_lines(*paths: Path) -> list[str]:
+    return [record_as_json(record) for record in latest(*paths)]
 
 
-def test_a_final_state_counts_rather_than_none_in_one_file_and_in_several(tmp_path: Path) -> None:
-    one = write(tmp_path / "one", final("a", 1), lost("a", 2), lost("b", 3), final("c", 4))
-    two = write(tmp_path / "two", lost("a", 5), final("b", 6), final("c", 7), lost("d", 8))
-    assert found(latest(one)) == [("a", 1, True), ("b", 3, False), ("c", 4, True)]
-    assert found(latest(one, two)) == [("a", 1, True), ("b", 6, True), ("c", 7, True), ("d", 8, False)]
-    assert found(latest(two, one)) == [("b", 6, True), ("d", 8, False), ("a", 1, True), ("c", 4, True)]
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
 
 
-def test_no_file_has_no_record(tmp_path: Path) -> None:
-    assert list(latest()) == []
-    empty = write(tmp_path / "empty")
-    assert list(latest(empty, empty)) == []
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    return tmp_path / "other.jsonl"
 
 
-def test_a_task_has_one_record_by_its_tag_in_each_file(tmp_path: Path) -> None:
-    one = write(tmp_path / "one", lost("", 1, "x"), lost("", 2, 0), final("a", 3, "x"), lost("", 4, 1))
-    two = write(tmp_path / "two", final("b", 5, 0))  # a task of another batch, which begins to count at 0 again
-    assert [(record.tag, record.polls) for record in latest(one, two)] == [(0, 2), ("x", 3), (1, 4), (0, 5)]
+# Which record counts
 
 
-@pytest.mark.parametrize("tag_first", [True, False])
-def test_a_record_without_a_tag_is_about_the_task_of_its_execution(tmp_path: Path, *, tag_first: bool) -> None:
-    """Somebody has waited for an execution that ``run_many`` submitted."""
-    tagged = write(tmp_path / "run", lost("", 1, "x"), lost("a", 2, "x"), lost("b", 3, "y"), lost("c", 4, "z"))
-    waited = write(tmp_path / "wait", final("a", 5), lost("b", 6))
-    expected = {("a", 5, True), ("b", 6 if tag_first else 3, False), ("c", 4, False)}
-    records = latest(tagged, waited) if tag_first else latest(waited, tagged)
-    assert set(found(records)) == expected
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([lost("a", "first"), lost("a", "last")], [1]),
+        ([final("a", "first"), final("a", "last")], [1]),
+        ([lost("a"), final("a")], [1]),
+        ([final("a"), lost("a")], [0]),
+        ([lost("a"), final("a", "first"), lost("a"), final("a", "last"), lost("a")], [3]),
+        ([lost("a"), lost("b"), final("c"), final("a")], [1, 2, 3]),  # in the order in which they were written
+        ([lost(""), lost("", "last")], [1]),  # what was waited for had no ID
+        ([], []),
+    ],
+)
+def test_the_last_final_record_counts_or_else_the_last(
+    path: Path, other: Path, written: list[Outcome[Execution]], expected: list[int]
+) -> None:
+    wanted = lines([written[index] for index in expected])
+    assert latest_lines(write(path, *written)) == wanted
+    for cut in range(len(written) + 1):  # and so it is if the records are in two files
+        path.unlink()
+        other.unlink(missing_ok=True)
+        assert latest_lines(write(path, *written[:cut]), write(other, *written[cut:])) == wanted
 
 
-def test_two_tasks_may_have_the_same_execution(tmp_path: Path) -> None:
-    path = write(tmp_path / "run", final("a", 1, "x"), final("a", 2, "y"))
-    assert [record.tag for record in latest(path)] == ["x", "y"]
-
-
-def test_submissions_are_no_records(tmp_path: Path) -> None:
-    path = write(tmp_path / "run", final("a"))
-    line = '{"executionId": "", "kind": "function", "tag": "x", "digest": "0a", "submission": "sent", "error": null}\n'
-    path.write_text(line + path.read_text())
-    assert found(latest(path)) == [("a", 1, True)]
-
-
-def test_a_file_may_grow_while_it_is_read(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one", lost("a", 1)), write(tmp_path / "two", lost("b", 2))
-    torn = outcome_as_json(final("c")).encode()
-    with two.open("ab", buffering=0) as file:
-        file.write(torn[:40])  # a line that is being written
-        records = latest(one, two)
-        first = next(records)
-        file.write(torn[40:] + b"\n" + outcome_as_json(final("b", 3)).encode() + b"\n")
-        assert found(iter([first, *records])) == [("a", 1, False), ("b", 2, False)]  # what was there at first
-    assert found(latest(one, two)) == [("a", 1, False), ("c", 1, True), ("b", 3, True)]
-
-
-def test_a_file_that_is_none_and_a_kind_that_is_none_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "one", final("a"))
-    with pytest.raises(CheckpointError, match="No such file"):
-        next(latest(path, tmp_path / "none"))
-    with pytest.raises(CheckpointError, match="kind 'function', not 'api'"):
-        next(latest(path, kind="api"))
-    with pytest.raises(ValueError, match="kind must be one of"):
-        latest(path, kind="other")  # type: ignore[call-overload]
-
-
-OUTCOMES = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=8)
+outcomes = st.lists(
+    st.tuples(
+        st.booleans(),
+        st.sampled_from(["a", "b", "\N{SNOWMAN}"]),
+        st.sampled_from([None, "a", 0]),
+    ),
+    max_size=12,
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(files=st.lists(OUTCOMES, max_size=3))
-def test_it_chooses_as_a_dict_of_all_records_would(tmp_path: Path, files: list[list[tuple[str, bool]]]) -> None:
-    paths = [tmp_path / str(number) for number in range(len(files))]
-    expected: dict[str, Record[Execution]] = {}
-    for path, outcomes in zip(paths, files, strict=True):
-        path.unlink(missing_ok=True)
-        write(path, *(final(name, 1) if is_final else lost(name, 1) for name, is_final in outcomes))
-        for record in read_checkpoint(path):
-            if record.is_final or record.execution_id not in expected or not expected[record.execution_id].is_final:
-                expected[record.execution_id] = record
-    assert {record.execution_id: record for record in latest(*paths)} == expected
-    assert len(list(latest(*paths))) == len(expected)
+@given(outcomes, outcomes)
+def test_each_execution_has_one_record(
+    path: Path,
+    other: Path,
+    first: list[tuple[bool, str, str | int | None]],
+    second: list[tuple[bool, str, str | int | None]],
+) -> None:
+    path.unlink(missing_ok=True)
+    other.unlink(missing_ok=True)
+    written = [
+        final(execution_id, str(number), tag) if is_final else lost(execution_id, str(number), tag)
+        for number, (is_final, execution_id, tag) in enumerate([*first, *second])
+    ]
+    write(path, *written[: len(first)])
+    write(other, *written[len(first) :])
+    found = list(latest(path, other))
+    assert len({record.execution_id for record in found}) == len(found)
+    assert {record.execution_id for record in found} == {outcome.execution_id for outcome in written}
+    for record in found:
+        of_it = [outcome for outcome in written if outcome.execution_id == record.execution_id]
+        candidates = [outcome for outcome in of_it if outcome.execution is not None] or of_it
+        assert record_as_json(record) == outcome_as_json(candidates[-1])
 
 
-def test_it_keeps_no_output_in_memory(tmp_path: Path) -> None:
-    """What it keeps of each execution is less than what its docstring says, and far less than an output."""
-    path, count = tmp_path / "one", 3000
-    lines = (outcome_as_json(final(f"00000000-0000-0000-0000-{n:012}", output="x" * 3000)) for n in range(count))
-    path.write_text("".join(f"{line}\n" for line in lines))
-    next(latest(path))  # what is made once
+# Tasks of run_many
+
+
+def test_a_task_without_an_execution_has_its_last_record(path: Path) -> None:
+    write(path, lost("", "first", "one"), lost("", "other", 1), lost("", "index", "1"), lost("", "last", "one"))
+    assert [record.tag for record in latest(path)] == [1, "1", "one"]
+    assert latest_lines(path)[-1] == outcome_as_json(lost("", "last", "one"))
+
+
+def test_a_task_that_was_refused_at_first_has_the_record_of_its_execution(path: Path) -> None:
+    with Checkpoint(path) as checkpoint:
+        for state, execution_id, outcome in [
+            (SubmissionState.REFUSED, "", lost("", "refused", "one")),
+            (SubmissionState.ACCEPTED, "a", lost("a", "timed out", "one")),
+        ]:
+            checkpoint.write_submission(RecordedSubmission("one", "0a", SubmissionState.SENT))
+            checkpoint.write_submission(RecordedSubmission("one", "0a", state, execution_id))
+            checkpoint.write(outcome)
+    assert latest_lines(path) == lines([lost("a", "timed out", "one")])
+    write(path, final("a", tag="one"), lost("", tag="two"))
+    assert latest_lines(path) == lines([final("a", tag="one"), lost("", tag="two")])
+
+
+def test_tags_are_those_of_one_file(path: Path, other: Path) -> None:
+    first, second = lost("", "first", 0), lost("", "second", 0)
+    assert latest_lines(write(path, first), write(other, second)) == lines([first, second])
+    write(other, final("a", tag=0))
+    assert latest_lines(path, other) == lines([first, final("a", tag=0)])
+
+
+def test_an_execution_is_the_same_with_another_tag_or_without_one(path: Path, other: Path) -> None:
+    with_tag, without = final("a", "from run_many", "one"), final("a", "from a wait")
+    assert latest_lines(write(path, with_tag), write(other, lost("a"))) == lines([with_tag])
+    path.unlink()
+    assert latest_lines(write(path, without), write(other, lost("a", tag="one"))) == lines([without])
+    write(other, final("a", tag="two"))
+    assert latest_lines(path, other) == lines([final("a", tag="two")])
+    assert latest_lines(other, other) == lines([final("a", tag="two")])
+
+
+# Files
+
+
+def test_lines_that_are_written_meanwhile_are_left_out(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("first", "second", "third")]
+    for path, execution_id in zip(paths, "abc", strict=True):
+        write(path, lost(execution_id), final(f"{execution_id}2"))
+    records = latest(*paths)
+    assert next(records).execution_id == "a"
+    for path in paths:  # the first one is read already, and the others are read once more
+        write(path, final("a"), final("late"), final("c"))
+    rest = [(record.execution_id, record.is_final) for record in records]
+    assert rest == [("a2", True), ("b", False), ("b2", True), ("c", False), ("c2", True)]
+    again = [record.execution_id for record in latest(*paths)]
+    assert again == ["a2", "b", "b2", "c2", "a", "late", "c"]
+
+
+def test_a_file_that_is_replaced_meanwhile_gives_no_other_records(path: Path, other: Path) -> None:
+    write(path, lost("a"))
+    write(other, lost("b"))
+    records = latest(path, other)
+    assert next(records).execution_id == "a"
+    other.unlink()
+    write(other, lost("c"))
+    assert list(records) == []
+
+
+def test_a_torn_last_line_is_left_out(path: Path) -> None:
+    write(path, final("a"))
+    with path.open("a") as file:
+        file.write(outcome_as_json(final("b"))[:-1])
+    assert [record.execution_id for record in latest(path)] == ["a"]
+
+
+def test_executions_of_an_api(path: Path) -> None:
+    output: dict[str, object] = {"a": 1.5, "\N{SNOWMAN}": [None, True, {}]}
+    solution = ApiSolution(output, ExecutionStatus.SUCCEED)
+    with Checkpoint(path, kind="api") as checkpoint:
+        checkpoint.write(Outcome("a", None, errors.TransportError("a", "reset", kind="api"), 1, 1.0, "api"))
+        checkpoint.write(Outcome("a", ApiExecution("a", ApiStatus.SUCCESS, solution), None, 1, 1.0, "api"))
+    (record,) = latest(path, kind="api")
+    assert record.output == output
+    assert record_as_json(record) == path.read_text().splitlines()[-1]
+    with pytest.raises(CheckpointError, match="line 1 is about an execution of kind 'api', not 'function'"):
+        list(latest(path))
+
+
+def test_what_cannot_be_read(path: Path, other: Path) -> None:
+    with pytest.raises(ValueError, match="kind must be one of 'function', 'api', not 'other'"):
+        latest(path, kind="other")  # type: ignore[call-overload]
+    with pytest.raises(TypeError):
+        latest(None)  # type: ignore[call-overload]
+    write(path, final("a"))
+    with pytest.raises(CheckpointError, match=r"other\.jsonl: No such file") as caught:
+        next(latest(path, other))  # before any record
+    assert caught.value.path == str(other)
+    other.write_text("something else\n")
+    with pytest.raises(CheckpointError, match=r"other\.jsonl: line 1 is neither"):
+        next(latest(path, other))
+    assert list(latest()) == []
+
+
+# Lines
+
+
+def test_a_record_gives_back_its_line(path: Path) -> None:
+    write(
+        path,
+        final("a", "\x00\ud800\N{SNOWMAN}\n" + "9" * 5000),
+        final("b", tag=7),
+        lost("c", tag="\N{SNOWMAN}"),
+        lost("", tag=""),
+        Outcome("d", Execution("d", VerificationStatus.INDETERMINATE), None, 2**40, 1234567.8949),
+    )
+    with Checkpoint(path, resume=True) as checkpoint:
+        checkpoint.write_submission(RecordedSubmission(0, "0a", SubmissionState.SENT))
+    assert [record_as_json(record) for record in read_checkpoint(path)] == path.read_text().splitlines()[:-1]
+
+
+# Memory
+
+
+def peak_while_reading(path: Path) -> tuple[list[Record[Execution]], int]:
     tracemalloc.start()
     try:
-        assert sum(1 for _ in latest(path)) == count
+        found = [record for record in latest(path) if not record.is_final]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak / count < 250
+    return found, peak
+
+
+def test_it_keeps_some_150_bytes_for_each_execution(path: Path) -> None:
+    count = 8000
+    with path.open("w") as file:
+        for number in range(count):
+            file.write(outcome_as_json(final(f"{number:08d}-f72d-4324-a046-bc6e9f27b303", "x" * 500)) + "\n")
+    found, peak = peak_while_reading(path)
+    assert found == []
+    assert 100 * count < peak < 200 * count
+
+
+def test_outputs_are_not_kept(path: Path) -> None:
+    write(path, *(final(f"id-{number}", "x" * 2**20) for number in range(20)))
+    found, peak = peak_while_reading(path)
+    assert found == []
+    assert peak < 6 * 2**20  # a line, decoded, and its output
