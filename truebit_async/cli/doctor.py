@@ -15,6 +15,7 @@ from yarl import URL
 
 from truebit_async import __version__
 from truebit_async._arguments import check_base_url
+from truebit_async._text import one_line
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.options import Budgets, Connection
 from truebit_async.cli.output import print_to_stderr, print_to_stdout
@@ -80,8 +81,10 @@ async def _ask(session: TruebitSession, base_url: URL) -> ExitCode:
         try:
             await session.get_execution_status(_UNKNOWN_ID)
             answer = "answered 200"
-        except ExecutionNotFoundError:
+        except ExecutionNotFoundError as error:
             answer = "answered 404 for an ID that does not exist, as it should"
+            if error.message is None:
+                answer = "answered 404 without a message of a dispatcher: check that the base URL is that of one"
     _tell("status", f"{answer}, in {time.monotonic() - started:.3f} s")
     return ExitCode.SUCCEEDED
 
@@ -91,7 +94,7 @@ async def _step(what: str, step: Awaitable[T]) -> T:
         async with asyncio.timeout(_TIME_LIMIT):
             return await step
     except (OSError, TimeoutError) as error:
-        raise TransportError(None, f"{what}: {error or f'nothing within {_TIME_LIMIT:g} s'}") from error
+        raise TransportError(None, f"{what}: {str(error) or f'nothing within {_TIME_LIMIT:g} s'}") from error
 
 
 def _describe_certificate(encryption: ssl.SSLObject) -> str:
@@ -119,4 +122,4 @@ def _version_of(package: str) -> str | None:
 
 
 def _tell(name: str, value: str) -> None:
-    print_to_stdout(f"{name:<14} {value}")
+    print_to_stdout(one_line(f"{name:<14} {value}"))

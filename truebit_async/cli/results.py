@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
 from collections import Counter
@@ -14,7 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from truebit_async.checkpoint import CheckpointError, Record, latest, record_as_json
+from truebit_async import errors
+from truebit_async._text import one_line
+from truebit_async.checkpoint import CheckpointError, Record, RecordedError, latest, record_as_json
 from truebit_async.cli.categories import OutcomeCategory, exit_code_for
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.options import ResultFormat, TaskKind
@@ -26,6 +29,7 @@ from truebit_async.errors import TruebitError
 from truebit_async.sharding import Shard
 
 _COLUMNS = ("execution_id", "tag", "outcome", "output", "error", "polls", "elapsed")
+_SHOWN_SHARDS = 16
 
 
 def print_results(
@@ -44,22 +48,27 @@ def print_results(
     if result_format is None:
         result_format = ResultFormat.TEXT if sys.stdout.isatty() else ResultFormat.JSON
     categories: Counter[OutcomeCategory] = Counter()
-    if result_format is ResultFormat.CSV:
-        print_to_stdout(_csv_line(_COLUMNS))
     try:
         for record in _records(files, kind):
+            if result_format is ResultFormat.CSV and not categories:
+                print_to_stdout(_csv_line(_COLUMNS))
             category = OutcomeCategory.of(record.execution)
             categories[category] += 1
             if not (only_failed and record.succeeded):
                 print_to_stdout(_FORMATS[result_format](record, category))
     except CheckpointError as error:
-        return ExitStatus(ExitCode.USAGE, str(error)).report()
-    if not is_quiet:
+        wrong_kind = f"not '{kind}'; "
+        return ExitStatus(ExitCode.USAGE, str(error).replace(wrong_kind, f"{wrong_kind}give --kind, or ")).report()
+    if categories and not is_quiet:
         _print_summary(categories)
     problems = _problems_of_shards(files)
+    code = max(ExitCode.NO_FINAL_STATE if problems else ExitCode.SUCCEEDED, exit_code_for(categories))
+    if not categories:
+        problems.append(f"no result is in {', '.join(map(str, files))}")
+        code = max(code, ExitCode.USAGE)
     for problem in problems:
         print_to_stderr(f"truebit-async: {problem}")
-    return max(ExitCode.NO_FINAL_STATE if problems else ExitCode.SUCCEEDED, exit_code_for(categories))
+    return code
 
 
 def _records(files: Sequence[Path], kind: TaskKind) -> Iterator[Record[Any]]:
@@ -67,9 +76,16 @@ def _records(files: Sequence[Path], kind: TaskKind) -> Iterator[Record[Any]]:
 
 
 def _as_text(record: Record[Any], _: OutcomeCategory) -> str:
-    problem = "" if record.error is None else record.error.type
+    problem = "" if record.error is None else _reason(record.execution_id, record.error)
     name = record.execution_id or f"task {record.tag}"
     return result_line(name, record.execution, problem, record.elapsed)
+
+
+def _reason(execution_id: str, error: RecordedError) -> str:
+    """Return the text of an error without the ID, which stands before it, and without a hint for Python programs."""
+    hint = getattr(getattr(errors, error.type, None), "hint", "")
+    message = error.message.removeprefix(f"execution {execution_id!r}: ").replace(hint, "").rstrip()
+    return f"{error.type}: {message}"
 
 
 def _as_json(record: Record[Any], _: OutcomeCategory) -> str:
@@ -91,9 +107,13 @@ _FORMATS = {ResultFormat.TEXT: _as_text, ResultFormat.JSON: _as_json, ResultForm
 
 
 def _csv_line(cells: Sequence[object]) -> str:
+    """Return a line of CSV without its end. The cells stay as they are, unless stdout cannot show them."""
+    if sys.stdout.isatty():
+        cells = [one_line(str(cell)) for cell in cells]
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+    csv.writer(line).writerow(cells)  # its own line terminator: it quotes cells that have one of these characters
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.getvalue().removesuffix("\r\n").encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _print_summary(categories: Counter[OutcomeCategory]) -> None:
@@ -119,7 +139,10 @@ def _problems_of_shards(files: Sequence[Path]) -> list[str]:
                     f"shard {shard} is unfinished: its wait still runs, or was stopped; run it again with --resume"
                 )
     for count, indexes in shards.items():
-        missing = ", ".join(f"{index}/{count}" for index in range(count) if index not in indexes)
-        if missing:
-            problems.append(f"there is no file of these shards: {missing}")
+        missing = (index for index in range(count) if index not in indexes)
+        names = [f"{index}/{count}" for index in itertools.islice(missing, _SHOWN_SHARDS)]
+        if names:
+            rest = count - len(indexes) - len(names)
+            more = f" and {rest:,} more" if rest else ""
+            problems.append(f"there is no file of these shards: {', '.join(names)}{more}")
     return problems
