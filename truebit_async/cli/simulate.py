@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,8 +42,6 @@ async def _serve(
     ids = list(all_execution_ids())
     if count is not None:
         ids = _add_batch(simulator, count, running_for, failing)
-    if ids_file is not None:
-        await asyncio.to_thread(_write_new, ids_file, ids)
     try:
         await simulator.__aenter__()
     except OSError as error:
@@ -51,11 +50,13 @@ async def _serve(
     try:
         if ids_file is None:
             print_to_stdout("\n".join(ids))
+        else:
+            await asyncio.to_thread(_write_new, ids_file, ids)
         where = "on stdout" if ids_file is None else f"in {ids_file}"
         print_to_stderr(
             f"A simulated dispatcher listens at {simulator.url}; Ctrl-C stops it. Its {len(ids):,} IDs are {where}."
         )
-        what = ids[0] if ids_file is None else f"--from {ids_file}"
+        what = ids[0] if ids_file is None else f"--from {shlex.quote(str(ids_file))}"
         print_to_stderr(f"Try: truebit-async wait --base-url {simulator.url} {what}")
         while True:
             await asyncio.Event().wait()  # nothing sets this event: the Simulator runs until it is stopped
