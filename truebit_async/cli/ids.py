@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async.cli.lines import MAX_LINE
 from truebit_async.cli.runner import UsageProblem
 
+_CELL = rb'(?:"(?:[^"]++|"")*+"[^,]*+|(?!")[^,]*+)'
+_match_whole_cells = re.compile(_CELL + b"(?:," + _CELL + b")*+").fullmatch  # what ends within quotes does not match
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -27,7 +31,8 @@ class IdParser:
         self._source = source
         self._report_malformed = report_malformed
         self._line_number = 0
-        self._parse = _parse if column is None else _CsvParser(source, column).parse
+        self._first_line = 0  # of a row of CSV that has several
+        self._csv = None if column is None else _CsvParser(source, column)
 
     def parse(self, line: bytes) -> str | None:
         """Return the ID in the next line; None if it has none, or is malformed.
@@ -44,11 +49,23 @@ class IdParser:
                 msg = f"{self._source} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 FILE"
                 raise UsageProblem(msg)
             line = line.removeprefix(codecs.BOM_UTF8)
+        if self._csv is None or not self._csv.is_within_row:
+            self._first_line = self._line_number
         try:
-            return self._parse(line)
+            return _parse(line) if self._csv is None else self._csv.parse(line)
         except ValueError as error:
-            self._report_malformed(f"{self._source}:{self._line_number}: {error}")
+            self._report(str(error))
             return None
+
+    def parse_all(self, lines: Iterable[bytes]) -> list[str]:
+        """Return the IDs in all lines of the source.
+
+        Raises:
+            UsageProblem: the source cannot be read at all.
+        """
+        ids = [execution_id for line in lines if (execution_id := self.parse(line)) is not None]
+        self._finish()
+        return ids
 
     async def stream(self, known_ids: Iterable[str], lines: AsyncIterable[bytes]) -> AsyncIterator[str]:
         """Yield the known IDs first, and then the ID of each line as it arrives.
@@ -66,6 +83,14 @@ class IdParser:
         except OSError as error:
             msg = f"cannot read IDs from {self._source}: {error.strerror or error}"
             raise UsageProblem(msg) from error
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._csv is not None and self._csv.is_within_row:
+            self._report("the row has a quote that is never closed; nothing after it was read")
+
+    def _report(self, problem: str) -> None:
+        self._report_malformed(f"{self._source}:{self._first_line}: {problem}")
 
 
 class _CsvParser:
@@ -74,39 +99,59 @@ class _CsvParser:
     Args:
         source: the name of the source, for messages.
         column: the name of the column.
+
+    Attributes:
+        is_within_row: whether the last line has ended within quotes, so that its row goes on in the next line.
     """
 
     def __init__(self, source: str, column: str) -> None:
+        self.is_within_row = False
         self._source = source
         self._column = column
         self._index: int | None = None  # of the column, once the header was read
-        self._lines: list[str] = []  # of a row that goes on
+        self._row: list[bytes] = []  # its lines
+        self._size = 0  # of the row, in bytes
 
     def parse(self, line: bytes) -> str | None:
         """Return the ID if the next line ends a row that has one."""
-        self._lines.append(_decode(line))
-        text = "\n".join(self._lines)
-        if text.count('"') % 2 and len(text) <= MAX_LINE:  # within a cell that goes on in the next line
+        self._row.append(line)
+        self._size += len(line) + 1
+        self.is_within_row = _match_whole_cells(b'"' + line if self.is_within_row else line) is None
+        if self.is_within_row and self._size <= MAX_LINE:
             return None
-        self._lines.clear()
-        if not text.strip():
+        row = b"\n".join(self._row)
+        self._row.clear()
+        self._size = 0
+        self.is_within_row = False
+        return self._parse_row(_decode(row, "row"))
+
+    def _parse_row(self, row: str) -> str | None:
+        if not row.strip():
             return None
-        cells = next(csv.reader([text]))
+        try:
+            cells = next(csv.reader(io.StringIO(row, newline="\n")))
+        except csv.Error as error:
+            msg = f"not CSV: {error}"
+            raise ValueError(msg) from None
         if self._index is None:
-            if self._column not in cells:
-                msg = f"{self._source} has no column {self._column!r}, but {', '.join(map(repr, cells))}"
-                raise UsageProblem(msg)
-            self._index = cells.index(self._column)
+            self._index = self._find_column([cell.strip() for cell in cells])
             return None
         if len(cells) <= self._index or not cells[self._index].strip():
             msg = f"the row has nothing in column {self._column!r}"
             raise ValueError(msg)
         return check_execution_id(cells[self._index].strip())
 
+    def _find_column(self, names: list[str]) -> int:
+        if self._column not in names:
+            hint = "; commas must separate the columns" if len(names) == 1 else ""
+            msg = f"{self._source} has no column {self._column!r}, but {', '.join(map(repr, names))}{hint}"
+            raise UsageProblem(msg)
+        return names.index(self._column)
 
-def _decode(line: bytes) -> str:
+
+def _decode(line: bytes, name: str = "line") -> str:
     if len(line) > MAX_LINE:
-        msg = f"the line is longer than {MAX_LINE >> 20} MiB"
+        msg = f"the {name} is longer than {MAX_LINE >> 20} MiB"
         raise ValueError(msg)
     try:
         return line.decode()

@@ -195,4 +195,4 @@ def _read_ids(path: str, parser: IdParser) -> list[str]:
     except OSError as error:
         msg = f"cannot read IDs from {path}: {error.strerror or error}"
         raise UsageProblem(msg) from None
-    return [execution_id for line in lines if (execution_id := parser.parse(line)) is not None]
+    return parser.parse_all(lines)
