@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truebit_async.cli.duration import EXAMPLES, parse_duration
+from truebit_async.cli.duration import EXAMPLES, parse_duration, parse_duration_range
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,49 @@ def test_any_text_is_parsed_or_refused_with_the_same_message(text: str) -> None:
     else:
         assert 0 < seconds < float("inf")
         assert set(text) <= set("0123456789.dhms")
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "shortest", "longest"),
+    [
+        ("10s", 10, 10),
+        ("5..35s", 5, 35),
+        ("5..35", 5, 35),
+        ("5s..35", 5, 35),
+        ("1..2m", 60, 120),
+        ("30s..2m", 30, 120),
+        ("0.5..1.5h", 1800, 5400),
+        ("1m30s..1h", 90, 3600),
+        ("1..1h30m", 60, 5400),  # the unit after the second one
+        ("7..7", 7, 7),
+        ("0.1..0.2", 0.1, 0.2),
+    ],
+)
+def test_valid_ranges(text: str, shortest: float, longest: float) -> None:
+    assert parse_duration_range(text) == (shortest, longest)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "..", "5..", "..5", "a..b", "5-35s", "5...35", "1..2..3", "0..5s", "5..0", "-1..1"]
+)
+def test_invalid_ranges(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration above zero; write it like"):
+        parse_duration_range(text)
+
+
+@pytest.mark.parametrize("text", ["35..5s", "2m..1m", "61s..1m", "5..4.9"])
+def test_a_range_begins_with_the_shorter_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="ends before it begins; write the shorter duration first") as caught:
+        parse_duration_range(text)
+    assert repr(text) in str(caught.value)
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.sampled_from(["", "s", "m", "h", "d"]))
+def test_any_two_durations_are_a_range(shortest: int, more: int, unit: str) -> None:
+    first, second = f"{shortest}{unit}", f"{shortest + more}{unit}"
+    expected = (parse_duration(first), parse_duration(second))
+    assert parse_duration_range(f"{first}..{second}") == expected
+    assert parse_duration_range(f"{shortest}..{second}") == expected

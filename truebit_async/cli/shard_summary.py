@@ -6,6 +6,7 @@ from pathlib import Path
 
 from truebit_async.checkpoint import CheckpointError
 from truebit_async.cli.exit_codes import ExitCode
+from truebit_async.cli.output import OutputError
 from truebit_async.cli.summary import Summary
 
 
@@ -33,7 +34,7 @@ class ShardSummary:
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
-            raise self._failure(error) from error
+            raise CheckpointError(None, str(self._path), f"it cannot be replaced: {error.strerror or error}") from error
 
     def end(self, summary: Summary, exit_code: ExitCode) -> None:
         """Write the file, since the wait has reached its end.
@@ -43,12 +44,10 @@ class ShardSummary:
             exit_code: the exit code of the command.
 
         Raises:
-            CheckpointError: it cannot be written.
+            OutputError: it cannot be written.
         """
         try:
             self._path.write_text(summary.as_json(exit_code) + "\n", encoding="utf-8")
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> CheckpointError:
-        return CheckpointError(None, str(self._path), f"it cannot be replaced: {error.strerror or error}")
+            msg = f"cannot write {self._path}: {error.strerror or error}; all results are in the --out file"
+            raise OutputError(msg) from error
