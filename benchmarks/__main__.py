@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: run the benchmarks, print a table, and write ``docs/benchmarks.json`` and its plot.
+"""``python -m benchmarks``: run the benchmarks, print a table, and write ``docs/benchmarks.json`` and what shows it.
 
 ``--short`` runs everything at a small size to check that the benchmarks work. It compares nothing and writes nothing.
 """
@@ -14,16 +14,14 @@ import statistics
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import attrs
 
-from benchmarks import measurements
-from benchmarks.plot import draw
+from benchmarks import measurements, one_process, tables
 from benchmarks.server import status_server
-
-DOCS = Path(__file__).parents[1] / "docs"
+from benchmarks.start_up import start_up
+from benchmarks.tables import DOCS
 
 
 @attrs.frozen
@@ -116,17 +114,44 @@ def measure(*, short: bool) -> list[Row]:
     ]  # fmt: skip
     imports = run(m.import_time, 3 if short else 15)
     ratio = imports["truebit_async"] / imports["its dependencies"]
-    rows.append(at_most("import truebit_async / aiohttp, tenacity, attrs, cattrs", ratio, 1.15))
-    return rows
+    rows.append(at_most("import of TruebitSession / of aiohttp, tenacity, attrs, cattrs", ratio, 1.15))
+    return rows + _start_up_rows(short=short) + _one_process_rows(short=short)
 
 
-def _as_markdown(machine: str, rows: list[Row]) -> str:
-    lines = [f"Measured with {machine}.", "", "| what | figure | target | |", "| --- | ---: | --- | --- |"]
-    for row in rows:
-        state = "" if not row.target else "met" if row.is_met else "**missed**"
-        figure = f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:.3g}"  # noqa: PLR2004  # three significant digits
-        lines.append(f"| {row.what} | {figure} {row.unit} | {row.target} | {state} |")
-    return "\n".join(lines) + "\n"
+def _start_up_rows(*, short: bool) -> list[Row]:
+    cpu = _in_new_process(start_up, 2 if short else 30)
+    return [
+        Row("CPU to start: python -c 'import aiohttp'", cpu["import aiohttp"], "ms"),
+        at_most("truebit-async --version / import aiohttp", cpu["--version / import aiohttp"], 0.4),
+        at_most("truebit-async --help / import aiohttp", cpu["--help / import aiohttp"], 0.8),
+        at_most("shell completion of truebit-async / import aiohttp", cpu["completion / import aiohttp"], 0.8),
+        Row("CPU to start: a script with one GET by aiohttp", cpu["one GET"], "ms"),
+        at_most("truebit-async status / a script with one GET", cpu["status / one GET"], 1.5),
+    ]
+
+
+def _one_process_rows(*, short: bool) -> list[Row]:
+    """Return the rows that the page "How far it goes" rests on."""
+    m, run = one_process, _in_new_process
+    sizes = (2, 500, 0.2) if short else (5, 10_000, 3.0)
+    plain, fast = run(m.polls_per_second, *sizes, speed=False), run(m.polls_per_second, *sizes, speed=True)
+    pending = 5000 if short else 1_000_000
+    command = run(m.command, 2000 if short else 300_000)
+    process = run(measurements.memory, "truebit_async", pending)["whole process"]
+    return [
+        Row(tables.POLLS, plain["polls"], "per second"),
+        Row(tables.POLLS_RATIO, plain["ratio"], "x"),
+        Row(tables.ONCE, plain["once"], "per second"),
+        Row(tables.FAST_POLLS, fast["polls"], "per second"),
+        Row(tables.FAST_POLLS_RATIO, fast["ratio"], "x"),
+        Row(tables.PROCESS, process / 1e6, "MB"),
+        Row(tables.LINE, command["bytes per line"], "bytes"),
+        Row(tables.WRITE, command["cpu to write"], "µs"),
+        Row(tables.COMMAND, command["memory without IDs"] / 1e6, "MB"),
+        Row(tables.KEPT, command["memory per ID"], "bytes"),
+        Row(tables.RESUME, command["cpu to resume"], "µs"),
+        Row(tables.SKIP, command["cpu to skip"], "µs"),
+    ]
 
 
 def main() -> None:
@@ -139,12 +164,14 @@ def main() -> None:
         state = "" if short or not row.target else "met" if row.is_met else "MISSED"
         print(f"{row.what:62} {row.value:10.3f} {row.unit:6} {row.target:14} {state}")
     if not short:
+        from benchmarks.plot import draw  # noqa: PLC0415  # processes that measure memory shall not load matplotlib
+
         machine = (
             f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
         )
         report = {"machine": machine, "rows": [attrs.asdict(row) for row in rows]}
         (DOCS / "benchmarks.json").write_text(json.dumps(report, indent=2) + "\n")
-        (DOCS / "benchmarks-table.md").write_text(_as_markdown(machine, rows), encoding="utf-8")
+        tables.write(report)
         draw(report, DOCS / "benchmarks.svg")
 
 

@@ -42,7 +42,8 @@ from truebit_async.testing import VirtualTimeLoop
 Numbers = dict[str, float]
 
 
-async def _send_concurrently(count: int, get_status: GetStatus) -> int:
+async def send_concurrently(count: int, get_status: GetStatus) -> int:
+    """Send GETs, `IN_FLIGHT` at a time; return their number."""
     ids = iter([f"done-{number}" for number in range(count)])
 
     async def worker() -> None:
@@ -73,21 +74,22 @@ def single_requests(url: str, rounds: int, *, speed: bool) -> Numbers:
             costs: dict[str, list[float]] = {name: [] for name in status_functions}
             for number in range(rounds + 1):
                 for name in list(status_functions)[:: 1 if number % 2 else -1]:
-                    cost = await timed(_send_concurrently(clients[name][1], status_functions[name]))
+                    cost = await timed(send_concurrently(clients[name][1], status_functions[name]))
                     if number:  # the first round warms up
                         costs[name].append(cost.cpu_per_request)
         ratios = [ours / plain for ours, plain in zip(costs["truebit_async"], costs["plain aiohttp"], strict=True)]
         return {"ratio": statistics.median(ratios)} | {name: statistics.median(cost) for name, cost in costs.items()}
 
     if not speed:
-        _disable_orjson()
+        disable_orjson()
         return asyncio.run(run())
     import uvloop  # noqa: PLC0415  # only here
 
     return uvloop.run(run())
 
 
-def _disable_orjson() -> None:
+def disable_orjson() -> None:
+    """Decode with the standard library in this process, as without the extra ``speed``."""
     vars(body)["orjson"] = None
 
 
@@ -97,15 +99,15 @@ def batch(url: str, kind: str, count: int, shortest: float, spread: float) -> Nu
     The executions run for ``shortest`` to ``shortest + spread`` seconds. Plain GETs are measured directly before and
     after the batch, because the speed of a machine varies over time.
     """
-    _disable_orjson()
+    disable_orjson()
     ids = [f"run-{shortest + spread * (number * 7919 % count) / count:.3f}-{kind}-{number}" for number in range(count)]
     run = {"truebit_async": truebit_batch, "gather": gather_tenacity_batch}[kind]
 
     async def measure() -> Numbers:
         async with plain_aiohttp(url) as get_status:
-            before = await timed(_send_concurrently(count // 4, get_status))
+            before = await timed(send_concurrently(count // 4, get_status))
             cost = await timed(run(url, ids, batch_policy(shortest / 5, shortest / 5 * 9.5)))
-            after = await timed(_send_concurrently(count // 4, get_status))
+            after = await timed(send_concurrently(count // 4, get_status))
         plain = (before.cpu_per_request + after.cpu_per_request) / 2
         return {"cpu per poll": cost.cpu_per_request, "plain cpu per GET": plain}
 
@@ -113,23 +115,28 @@ def batch(url: str, kind: str, count: int, shortest: float, spread: float) -> Nu
 
 
 def memory(url: str, kind: str, count: int) -> Numbers:
-    """Measure resident memory per pending ID in bytes, without the ID strings, after the first poll of each ID."""
+    """Measure resident memory in bytes after the first poll of each ID.
+
+    It is given per pending ID, without the ID strings, and for the whole process, with them.
+    """
     polled = 0
 
     def listener(event: PollEvent) -> None:
         nonlocal polled
         polled += isinstance(event, Polled)
 
-    async def run() -> float:
-        ids = [f"run-9999-{number}" for number in range(count)]
+    async def run() -> Numbers:
+        ids = [f"run-9999-{number:027}" for number in range(count)]  # as long as UUIDs
         policy = PollPolicy(wait=wait_fixed(1000) + wait_random(0, 1000), deadline=3600)
         pending: asyncio.Future[Any]
         async with TruebitSession(url, max_concurrency=IN_FLIGHT, listeners=[listener]) as session:
-            await _send_concurrently(500, session.get_execution_status)
+            await send_concurrently(500, session.get_execution_status)
             before = _resident()
             if kind == "truebit_async":
                 target = polled + count
-                pending = asyncio.ensure_future(anext(session.wait_for_verifications(ids, policy=policy)))
+                pending = asyncio.ensure_future(
+                    anext(session.wait_for_verifications(ids, policy=policy, max_pending=count))
+                )
                 while polled < target:
                     await asyncio.sleep(0.05)
             else:
@@ -138,12 +145,12 @@ def memory(url: str, kind: str, count: int) -> Numbers:
                 while await _arrivals(url) < count:
                     await asyncio.sleep(0.5)
             await asyncio.sleep(1)
-            used = _resident() - before
+            resident = _resident()
             pending.cancel()
             await asyncio.wait([pending])
-        return used / count
+        return {"bytes": (resident - before) / count, "whole process": resident}
 
-    return {"bytes": asyncio.run(run())}
+    return asyncio.run(run())
 
 
 def _resident() -> int:
@@ -263,12 +270,15 @@ def single_flight(url: str, waiters: int) -> Numbers:
 
 def import_time(_: str, rounds: int) -> Numbers:
     """Measure the time to import this package, and only its dependencies, in seconds; return the minimum of each."""
-    statements = {"truebit_async": "truebit_async", "its dependencies": "aiohttp, tenacity, attrs, cattrs"}
+    statements = {
+        "truebit_async": "from truebit_async import TruebitSession",  # the package alone loads nothing
+        "its dependencies": "import aiohttp, tenacity, attrs, cattrs",
+    }
     times: dict[str, list[float]] = {name: [] for name in statements}
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # allow bytecode files, as installed packages have them
     for number in range(rounds + 1):
-        for name, modules in statements.items():
-            script = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
+        for name, statement in statements.items():
+            script = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
             command = [sys.executable, "-c", script]
             ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
             if number:  # the first round writes bytecode files
