@@ -13,8 +13,7 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.fixture
 def example(request: pytest.FixtureRequest) -> Path:
     """The example that the test module is named after."""
-    path = CHECKOUT / "examples" / request.path.name.removeprefix("test_")
-    assert path.is_file()
+    (path,) = (CHECKOUT / "examples").glob(request.path.stem.removeprefix("test_") + ".*")
     return path
 
 
