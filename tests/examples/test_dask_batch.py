@@ -84,7 +84,7 @@ def read_lines(driver: subprocess.Popen[str], count: int) -> list[str]:
 
 def rest(driver: subprocess.Popen[str]) -> tuple[int, list[str], str]:
     """Return the exit code of a driver, the IDs of the lines that it prints until then, and what it says."""
-    out, err = driver.communicate(timeout=15)
+    out, err = driver.communicate(timeout=20)
     return driver.returncode, [json.loads(line)["executionId"] for line in out.splitlines()], err
 
 
@@ -103,7 +103,6 @@ def asked(simulator: Simulator) -> Counter[str | None]:
     return Counter(request.execution_id for request in simulator.requests)
 
 
-@pytest.mark.timeout(20)
 def test_outcomes_come_while_others_still_run_and_the_graph_has_no_key(half_done: Simulator, tmp_path: Path) -> None:
     with (
         LocalCluster(processes=False, n_workers=2, threads_per_worker=4, dashboard_address=None) as cluster,
@@ -121,7 +120,6 @@ def test_outcomes_come_while_others_still_run_and_the_graph_has_no_key(half_done
 
 
 @pytest.mark.full
-@pytest.mark.timeout(20)
 def test_the_exit_code_counts_what_is_on_disk(
     server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +148,6 @@ def test_the_exit_code_counts_what_is_on_disk(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("arguments", [["--shards", "0"], ["--max-rate", "nan"], ["--max-rate", "0"], ["no-such-file"]])
 def test_wrong_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
@@ -165,7 +162,6 @@ def test_wrong_usage(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(20)
 def test_a_worker_is_killed(
     half_done: Simulator, cluster: LocalCluster, command: list[str | Path], tmp_path: Path
 ) -> None:
@@ -196,7 +192,6 @@ def kill_and_resume(simulator: Simulator, command: list[str | Path], while_it_is
 
 
 @pytest.mark.full
-@pytest.mark.timeout(20)
 def test_a_driver_is_killed_with_its_own_cluster(
     half_done: Simulator, command: list[str | Path], tmp_path: Path
 ) -> None:
@@ -205,7 +200,6 @@ def test_a_driver_is_killed_with_its_own_cluster(
 
 
 @pytest.mark.full
-@pytest.mark.timeout(20)
 def test_a_driver_is_killed_and_its_tasks_go_on(
     half_done: Simulator, cluster: LocalCluster, command: list[str | Path], tmp_path: Path
 ) -> None:

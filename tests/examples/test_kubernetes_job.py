@@ -71,6 +71,7 @@ async def test_a_pod_waits_for_its_shard(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(90)  # 17 processes
 async def test_all_pods_together_wait_for_each_execution_once(
     job: dict[str, Any], container: dict[str, Any], volumes: dict[str, Path], simulator: Simulator
 ) -> None:
