@@ -27,8 +27,9 @@ exclude_patterns = ["_build", "_generated", "*-table.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 2
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # the default one underlines modules as if they were links
 html_static_path = ["_static"]
-html_css_files = ["pictures.css"]
+html_css_files = ["pages.css"]
 html_title = f"truebit_async {__version__}"
 
 autodoc_class_signature = "mixed"

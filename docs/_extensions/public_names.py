@@ -78,6 +78,22 @@ class LinkPublicNames(SphinxPostTransform):
             link += literal
 
 
+class BreakNamesInTables(SphinxPostTransform):
+    """Lets a browser break names in tables between words, as ``Request|TimeoutError``; pages.css says when."""
+
+    default_priority = 300  # after links are made
+    formats = ("html",)
+
+    def run(self, **_: object) -> None:
+        """Divide the literals of all tables of a page."""
+        for entry in self.document.findall(nodes.entry):
+            for literal in list(entry.findall(nodes.literal)):
+                first, *others = re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z][._])(?=[a-z])", literal.astext())
+                literal.children = [nodes.Text(first)]
+                for word in others:
+                    literal += [nodes.raw("", "<wbr>", format="html"), nodes.Text(word)]
+
+
 def shorten(text: str) -> str:
     """Write a signature or a type as users would."""
     for long, short in SHORTER.items():
@@ -129,4 +145,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", shorten_types, priority=600)  # after Napoleon
     app.connect("missing-reference", link_public_path)
     app.add_post_transform(LinkPublicNames)
+    app.add_post_transform(BreakNamesInTables)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

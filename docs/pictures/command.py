@@ -5,6 +5,7 @@ folder that it is given. It needs the extra ``test``.
 """
 
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
 from rich.text import Text
 
-COLUMNS, LINES = 72, 50
+COLUMNS, LINES = 60, 50
 COMMAND = "truebit-async wait --from ids.txt --out results.jsonl"
 THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
 FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # they would get fonts from another host
@@ -38,11 +39,21 @@ def run_command(folder: Path) -> str:
     ):
         assert simulator.stderr is not None  # noqa: S101
         url = re.findall(r"http://[\d.:]+\d", simulator.stderr.readline().decode())[0]
-        environment = {**os.environ, "TRUEBIT_BASE_URL": url, "TERM": "xterm-256color", "PYTHONWARNINGS": "ignore"}
+        environment = {
+            **os.environ,
+            "TRUEBIT_BASE_URL": url,
+            "TERM": "xterm-256color",
+            "PYTHONWARNINGS": "ignore",
+        }
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", LINES, COLUMNS, 0, 0))
         with subprocess.Popen(  # noqa: S603
-            [*command, *COMMAND.split()[1:]], cwd=folder, env=environment, stdin=its, stdout=its, stderr=its
+            [*command, *COMMAND.split()[1:]],
+            cwd=folder,
+            env=environment,
+            stdin=its,
+            stdout=its,
+            stderr=its,
         ):
             os.close(its)
             written = b""
@@ -58,10 +69,11 @@ def screen_after(written: str) -> Text:
     """Return what is on the screen of a terminal at the end."""
     screen = pyte.Screen(COLUMNS, LINES)
     pyte.Stream(screen).feed(written)
-    lines = [
-        Text.assemble(*((cell.data, style_of(cell)) for cell in (screen.buffer[row][at] for at in range(COLUMNS))))
-        for row in range(screen.cursor.y)
-    ]
+    lines = []
+    for row in range(screen.cursor.y):
+        cells = [screen.buffer[row][column] for column in range(COLUMNS)]
+        runs = itertools.groupby(cells, style_of)
+        lines.append(Text.assemble(*(("".join(cell.data for cell in run), style) for style, run in runs)))
     return Text("\n").join(lines)
 
 
