@@ -1,12 +1,15 @@
 """Sphinx configuration."""
 
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from sphinx.application import Sphinx
 
 from truebit_async import __version__
+from truebit_async.cli.app import PROGRAM
+from truebit_async.cli.app import app as command_group
 
 sys.path.insert(0, str(Path(__file__).with_name("_extensions")))
 
@@ -54,23 +57,20 @@ nitpick_ignore_regex = [  # a build needs no network, so it cannot look up the n
 
 
 def write_command_reference(app: Sphinx) -> None:
-    """Generate the reference of the commands and options with Typer."""
+    """Write the help of every command to a page."""
     target = Path(app.srcdir, "_generated", "command.md")
     target.parent.mkdir(exist_ok=True)
-    module = "truebit_async.cli.app"
-    command = [
-        sys.executable,
-        "-m",
-        "typer",
-        module,
-        "utils",
-        "docs",
-        "--name",
-        "truebit-async",
-        "--title",
-        "Reference",
-    ]
-    target.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603
+    target.write_text("# Reference\n\n" + "\n".join(help_of(PROGRAM, command_group)), encoding="utf-8")
+
+
+def help_of(path: str, entry: click.Command) -> Iterator[str]:
+    """Yield a section with the help of a command, and one for each of its commands."""
+    context = click.Context(entry, info_name=path, terminal_width=88)
+    context.help_option_names = ["-h", "--help"]
+    yield f"## `{path}`\n\n```text\n{entry.get_help(context)}\n```\n"
+    if isinstance(entry, click.Group):
+        for name, command in entry.commands.items():
+            yield from help_of(f"{path} {name}", command)
 
 
 def setup(app: Sphinx) -> None:

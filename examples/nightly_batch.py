@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from truebit_async import CheckpointError, Execution, TruebitSession, VerificationFailedError
-from truebit_async.checkpoint import Checkpoint, Record, read_checkpoint
+from truebit_async.checkpoint import Checkpoint, Record, latest
 
 Row = dict[str, str | None]
 NEW_COLUMNS = ("truebit_status", "truebit_output", "truebit_error")  # the columns that are added to a row
@@ -110,7 +110,7 @@ def main() -> int:
     with checkpoint:
         execution_ids = list(dict.fromkeys(row[options.column] for row in rows))
         asyncio.run(wait_for_all(session, execution_ids, checkpoint))
-    records = {record.execution_id: record for record in read_checkpoint(f"{results}.checkpoint")}
+    records = {record.execution_id: record for record in latest(f"{results}.checkpoint")}
     result_rows = [{**row, **result_columns(records[row[options.column]])} for row in rows]
     part = results.with_name(f"{results.name}.part")  # readers see all results or none
     WRITERS[results.suffix](part, list(dict.fromkeys([*columns, *NEW_COLUMNS])), result_rows)

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -15,21 +14,12 @@ from hypothesis import settings
 from tests.policies import FAST
 from truebit_async import TruebitSession
 from truebit_async.testing import Simulator
-from truebit_async.testing.virtual_time import VirtualTimeLoop
 
 # No deadline for one example: on a busy machine, each may be slow.
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("full", max_examples=100, deadline=None)
 settings.register_profile("scheduled", max_examples=100_000, deadline=None)
 settings.load_profile("default")
-
-
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.get_closest_marker("virtual_time"):
-        return {"virtual": VirtualTimeLoop}
-    return {"real": asyncio.new_event_loop}
 
 
 @pytest.hookimpl(trylast=True)  # Hypothesis marks its tests first

@@ -5,71 +5,76 @@ async with TruebitSession() as session:
 print(execution.output)
 """
 
-from truebit_async._checkpoint_errors import CheckpointError
+import importlib
+
 from truebit_async._version import __version__
-from truebit_async.errors import (
-    ApiError,
-    AuthenticationError,
-    BadRequestError,
-    DecodeError,
-    ExecutionFailedError,
-    ExecutionIdMismatchError,
-    ExecutionNotFoundError,
-    IndeterminateError,
-    InvalidExecutionIdError,
-    MissingApiKeyError,
-    PaymentRequiredError,
-    RateLimitedError,
-    RedirectError,
-    RequestTimeoutError,
-    ResponseTooLargeError,
-    ServerError,
-    SessionClosedError,
-    StillRunningError,
-    SubmissionLimitError,
-    SubmissionUncertainError,
-    TransportError,
-    TruebitError,
-    UnexpectedResponseError,
-    UnknownStatusError,
-    VerificationFailedError,
-    VerificationTimeoutError,
-)
-from truebit_async.events import (
-    BackedOff,
-    Dropped,
-    Finished,
-    Left,
-    Listener,
-    Paused,
-    Polled,
-    PollEvent,
-    Requested,
-    Started,
-    Submitted,
-)
-from truebit_async.models import (
-    AnyExecution,
-    ApiExecution,
-    ApiSolution,
-    ApiStatus,
-    ApiTask,
-    ClearTextSolution,
-    Execution,
-    ExecutionStatus,
-    FunctionTask,
-    Invoice,
-    LineItem,
-    Outcome,
-    Signature,
-    Transcript,
-    TranscriptMessage,
-    TransferredBytes,
-    VerificationStatus,
-)
-from truebit_async.policy import PollPolicy
-from truebit_async.session import TruebitSession, wait_for_verification
-from truebit_async.tasks import Tasks
+
+TYPE_CHECKING = False  # `typing` is slow to import
+if TYPE_CHECKING:
+    from truebit_async._checkpoint_errors import CheckpointError
+    from truebit_async.errors import (
+        ApiError,
+        AuthenticationError,
+        BadRequestError,
+        DecodeError,
+        ExecutionFailedError,
+        ExecutionIdMismatchError,
+        ExecutionNotFoundError,
+        IndeterminateError,
+        InvalidExecutionIdError,
+        MissingApiKeyError,
+        PaymentRequiredError,
+        RateLimitedError,
+        RedirectError,
+        RequestTimeoutError,
+        ResponseTooLargeError,
+        ServerError,
+        SessionClosedError,
+        StillRunningError,
+        SubmissionLimitError,
+        SubmissionUncertainError,
+        TransportError,
+        TruebitError,
+        UnexpectedResponseError,
+        UnknownStatusError,
+        VerificationFailedError,
+        VerificationTimeoutError,
+    )
+    from truebit_async.events import (
+        BackedOff,
+        Dropped,
+        Finished,
+        Left,
+        Listener,
+        Paused,
+        Polled,
+        PollEvent,
+        Requested,
+        Started,
+        Submitted,
+    )
+    from truebit_async.models import (
+        AnyExecution,
+        ApiExecution,
+        ApiSolution,
+        ApiStatus,
+        ApiTask,
+        ClearTextSolution,
+        Execution,
+        ExecutionStatus,
+        FunctionTask,
+        Invoice,
+        LineItem,
+        Outcome,
+        Signature,
+        Transcript,
+        TranscriptMessage,
+        TransferredBytes,
+        VerificationStatus,
+    )
+    from truebit_async.policy import PollPolicy
+    from truebit_async.session import TruebitSession, wait_for_verification
+    from truebit_async.tasks import Tasks
 
 __all__ = [
     "AnyExecution",
@@ -133,3 +138,20 @@ __all__ = [
     "__version__",
     "wait_for_verification",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    # Names are loaded when they are first used, so that the command starts without aiohttp.
+    _MODULES = ("errors", "_checkpoint_errors", "models", "policy", "events", "tasks", "session")
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            for module in _MODULES:
+                names = vars(importlib.import_module(f"truebit_async.{module}"))
+                if name in names:
+                    globals()[name] = names[name]
+                    return names[name]
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
+    def __dir__() -> list[str]:
+        return __all__

@@ -124,16 +124,29 @@ def outcome_as_json(outcome: Outcome[AnyExecution[object]]) -> str:
         outcome: the outcome.
     """
     error = outcome.error
-    line: dict[str, object] = {"executionId": outcome.execution_id, "kind": outcome.kind}
-    if outcome.tag is not None:
-        line["tag"] = outcome.tag
-    line |= dict.fromkeys(_state_names(_EXECUTION_CLASSES[outcome.kind]))
-    if outcome.execution is not None:
-        line |= make_converter().unstructure(outcome.execution)
+    return _as_json(outcome, None if error is None else RecordedError(type(error).__name__, str(error)))
+
+
+def record_as_json(record: Record[AnyExecution[object]]) -> str:
+    """Return the line for a record, without its line break: it says the same as the line that was read.
+
+    Args:
+        record: the record.
+    """
+    return _as_json(record, record.error)
+
+
+def _as_json(entry: Outcome[AnyExecution[object]] | Record[AnyExecution[object]], error: RecordedError | None) -> str:
+    line: dict[str, object] = {"executionId": entry.execution_id, "kind": entry.kind}
+    if entry.tag is not None:
+        line["tag"] = entry.tag
+    line |= dict.fromkeys(_state_names(_EXECUTION_CLASSES[entry.kind]))
+    if entry.execution is not None:
+        line |= make_converter().unstructure(entry.execution)
     line |= {
-        "polls": outcome.polls,
-        "elapsed": round(outcome.elapsed, 3),
-        "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
+        "polls": entry.polls,
+        "elapsed": round(entry.elapsed, 3),
+        "error": None if error is None else {"type": error.type, "message": error.message},
     }
     return json.dumps(line)
 

@@ -27,7 +27,7 @@ def check_installed() -> None:
         import eth_keys  # noqa: F401, PLC0415
         from Crypto.Hash import keccak  # noqa: F401, PLC0415
     except ImportError as error:
-        msg = "an audit needs eth-keys and pycryptodome: pip install 'truebit_async[audit]'"
+        msg = "an audit needs eth-keys and pycryptodome: install the extra `audit`"
         raise ImportError(msg) from error
 
 

@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 import attrs
 
 from truebit_async._checkpoint_errors import CheckpointError, NoFinalStateError, RecordedError
+from truebit_async._checkpoint_latest import latest_records
 from truebit_async._checkpoint_lines import (
     Record,
     RecordedSubmission,
@@ -27,6 +28,7 @@ from truebit_async._checkpoint_lines import (
     malformed_line,
     outcome_as_json,
     read_line,
+    record_as_json,
     submission_as_json,
 )
 from truebit_async._locked_file import open_locked
@@ -42,8 +44,10 @@ __all__ = [
     "RecordedError",
     "RecordedSubmission",
     "SubmissionState",
+    "latest",
     "outcome_as_json",
     "read_checkpoint",
+    "record_as_json",
 ]
 
 
@@ -75,7 +79,7 @@ def read_checkpoint(path: str | os.PathLike[str], kind: Literal["api"]) -> Itera
 def read_checkpoint(path: str | os.PathLike[str], kind: str = "function") -> Iterator[Record[Any]]:
     """Read outcomes back, in the order in which they were written.
 
-    An execution, or a task with a tag, may have several; the last one counts.
+    An execution, or a task with a tag, may have several; see `latest`.
 
     A torn last line is left out; the file is not changed. It may be read while it is being written: what is there when
     reading starts is read. One record is in memory at a time.
@@ -90,6 +94,28 @@ def read_checkpoint(path: str | os.PathLike[str], kind: str = "function") -> Ite
     """
     execution_class = execution_class_of(kind)
     return _read(os.fspath(path), execution_class)
+
+
+@overload
+def latest(*paths: str | os.PathLike[str], kind: Literal["function"] = "function") -> Iterator[Record[Execution]]: ...
+@overload
+def latest(*paths: str | os.PathLike[str], kind: Literal["api"]) -> Iterator[Record[ApiExecution]]: ...
+def latest(*paths: str | os.PathLike[str], kind: str = "function") -> Iterator[Record[Any]]:
+    """Read one record for each execution, or for each task with a tag: the last one.
+
+    Of an execution that has records in several files, or several in one, a record with a final state counts rather
+    than one without. The files are read twice, and less than 250 bytes are kept for each execution.
+
+    Args:
+        paths: the files. They are read in this order, and records come in the order in which they were written.
+        kind: the kind of task that they hold, ``"function"`` or ``"api"``.
+
+    Raises:
+        CheckpointError: as for `read_checkpoint`.
+        ValueError: there is no such kind of task.
+    """
+    execution_class = execution_class_of(kind)
+    return latest_records([os.fspath(path) for path in paths], lambda path: _read(path, execution_class))
 
 
 def _read(path: str, execution_class: type[ExecutionT]) -> Iterator[Record[ExecutionT]]:

@@ -30,7 +30,7 @@ from truebit_async.models import AnyExecution
 try:
     from opentelemetry import context, metrics, trace
 except ModuleNotFoundError as _missing:
-    _msg = "truebit_async.otel needs OpenTelemetry's API: pip install 'truebit_async[otel]'"
+    _msg = "truebit_async.otel needs OpenTelemetry's API: install the extra `otel`"
     raise ModuleNotFoundError(_msg, name=_missing.name) from _missing
 
 __all__ = ["OpenTelemetryListener"]

@@ -12,9 +12,11 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 import truebit_async
-from truebit_async import Tasks, audit, checkpoint, errors, events, otel, policy, testing
+from truebit_async import Tasks, audit, checkpoint, errors, events, otel, policy, sharding, testing
 
-MODULES = (truebit_async, policy, checkpoint, audit, otel, testing)  # a name in several is imported from the first
+MODULES = (truebit_async, policy, checkpoint, sharding, audit, otel, testing)
+"""A name that several of them have is imported from the first."""
+
 PATHS = {name: f"{module.__name__}.{name}" for module in reversed(MODULES) for name in module.__all__}
 """Where users import each public name from."""
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
 from rich.text import Text
 
-COLUMNS, LINES = 60, 50
+COLUMNS, LINES = 72, 50
 COMMAND = "truebit-async wait --from ids.txt --out results.jsonl"
 THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
 FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # they would get fonts from another host

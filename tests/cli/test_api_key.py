@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Run
-from truebit_async.cli import app as cli_app
 from truebit_async.cli.api_key import read_api_key
+from truebit_async.cli.wait import Wait
 from truebit_async.testing import Simulator
 
 KEY = "hunter2-but-longer"
@@ -78,7 +78,7 @@ def test_a_bug_report_does_not_show_the_key(
         raise LookupError(msg)
 
     (tmp_path / "key").write_text(KEY)
-    monkeypatch.setattr(cli_app, "run_wait", fail)
+    monkeypatch.setattr(Wait, "_wait", fail)
     ran = run("wait", "--api-key-file", str(tmp_path / "key"), "id")
     assert ran.code == 70
     assert "LookupError: leaked ***" in ran.err

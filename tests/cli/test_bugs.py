@@ -11,8 +11,8 @@ import pytest
 
 import truebit_async
 from tests.cli.command import Run
-from truebit_async.cli import app as cli_app
 from truebit_async.cli.bugs import report_bug
+from truebit_async.cli.wait import Wait
 from truebit_async.testing import Simulator
 
 KEY = r"it's-a\key"
@@ -29,7 +29,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
             raise LookupError(msg) from error
 
     monkeypatch.setenv("TRUEBIT_API_KEY", KEY)
-    monkeypatch.setattr(cli_app, "run_wait", fail)
+    monkeypatch.setattr(Wait, "_wait", fail)
 
 
 @pytest.mark.usefixtures("broken")

@@ -140,7 +140,7 @@ def test_a_wrong_value_in_the_environment(
 def test_the_text_of_a_server(run: Run, server: Simulator, arguments: list[str]) -> None:
     server.script("id", Reply.error(403, EVIL))
     ran = run(*arguments, "id")
-    assert ran.code == 3
+    assert ran.code == 2
     assert not CONTROL_CHARACTERS & set(ran.out + ran.err)
 
 

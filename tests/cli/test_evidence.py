@@ -217,12 +217,12 @@ def test_wrong_usage(run: Run, arguments: list[str], text: str) -> None:
 
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise ImportError("pip install 'truebit_async[audit]'")
+        raise ImportError("install the extra `audit`")
 
     monkeypatch.setattr(audit, "check_installed", missing)
     ran = run("audit", str(TRANSCRIPT))
     assert (ran.code, ran.out) == (2, "")
-    assert "truebit_async[audit]" in ran.err
+    assert "the extra `audit`" in ran.err
 
 
 def test_an_invoice_that_cannot_be_fetched_is_said(run: Run, server: Simulator, execution_id: str) -> None:

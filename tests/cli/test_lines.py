@@ -14,8 +14,9 @@ import pytest
 import uvloop
 
 from truebit_async.cli import lines as cli_lines
-from truebit_async.cli.ids import IdParser, InputError
+from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import MAX_LINE, LineReader
+from truebit_async.cli.runner import UsageProblem
 
 RunOnLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -175,5 +176,5 @@ async def test_a_failed_read_names_the_source() -> None:
 
     ids = IdParser("stdin", print).stream(["first"], fail())
     assert [await anext(ids), await anext(ids)] == ["first", "id"]
-    with pytest.raises(InputError, match="cannot read IDs from stdin: Input/output error"):
+    with pytest.raises(UsageProblem, match="cannot read IDs from stdin: Input/output error"):
         await anext(ids)

@@ -6,9 +6,11 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from truebit_async.checkpoint import read_checkpoint
 from truebit_async.cli.output import print_to_stderr, reopen_standard_streams
 from truebit_async.testing import Simulator
 
@@ -41,9 +43,23 @@ def test_the_command_runs_with_closed_streams(server: Simulator, closed: str) ->
     server.add("id")
     command = ["bash", "-c", f"'{sys.executable}' -m truebit_async status id {closed}"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0
-    assert ("Success" in ran.stdout) is (">&-" not in closed.replace("2>&-", ""))
-    assert ran.stderr == ""
+    if ">&-" in closed.replace("2>&-", ""):
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ("cannot print results: stdout is closed" in ran.stderr) is ("2>&-" not in closed)
+        assert not server.requests
+    else:
+        assert ran.returncode == 0
+        assert "Success" in ran.stdout
+        assert ran.stderr == ""
+
+
+@pytest.mark.full
+def test_results_go_to_a_file_although_all_streams_are_closed(server: Simulator, tmp_path: Path) -> None:
+    server.add("id")
+    out = tmp_path / "results.jsonl"
+    command = ["bash", "-c", f"'{sys.executable}' -m truebit_async wait id --out {out} <&- >&- 2>&-"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert [record.execution_id for record in read_checkpoint(out)] == ["id"]
 
 
 @pytest.mark.full

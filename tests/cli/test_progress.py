@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console, Group
 
 from truebit_async import Execution, Finished, Outcome, Paused, Polled, PollEvent, VerificationStatus, errors
+from truebit_async.cli.categories import OutcomeCategory
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.progress import BatchProgress, _format_duration
 from truebit_async.cli.statistics import Durations, Rate
@@ -56,8 +57,8 @@ def test_without_a_terminal_a_line_is_printed_every_few_seconds(clock: list[floa
         clock[0] += 5
         progress(unanswered())
     first, second, third = file.getvalue().splitlines()
-    assert first == "4 of 100 finished: 4 error; 0.0 requests/s; median 2.0 s; p95 2.0 s"
-    assert second.startswith("9 of 100 finished: 9 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:01:31 left")
+    assert first == "4 of 100 finished: 4 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:02:00 left"
+    assert second.startswith("9 of 100 finished: 9 error; 1.0 requests/s; median 2.0 s; p95 2.0 s; about 0:01:41 left")
     assert third.startswith("13 of 100 finished: 12 error, 1 no final state")
     assert third.endswith("PAUSED by the server for 0:00:25")
     title, *table = printed_lines(progress.summary)
@@ -111,7 +112,9 @@ def test_the_json_summary_has_every_field(clock: list[float]) -> None:
             "outcomes": {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 0, "noFinalState": 0},
             "total": 0,
             "skipped": 0,
+            "skippedOutcomes": {"succeeded": 0, "failed": 0, "indeterminate": 0, "error": 0, "noFinalState": 0},
             "malformed": 0,
+            "causes": [],
             "requests": 0,
             "seconds": 0.0,
             "medianSeconds": None,
@@ -120,7 +123,8 @@ def test_the_json_summary_has_every_field(clock: list[float]) -> None:
         }
     }
     clock[0] += 2.5
-    summary.total, summary.skipped, summary.malformed = 7, 2, 1
+    summary.total, summary.malformed = 7, 1
+    summary.skipped[OutcomeCategory.FAILED] = 2
     for event in (polled(), finished(1.0), finished(1.0), unanswered()):
         summary.add(event)
     fields = json.loads(summary.as_json(ExitCode.NO_FINAL_STATE))["summary"]
@@ -202,13 +206,14 @@ def test_nothing_to_wait_for() -> None:
 def test_the_summary_counts_skipped_ids_and_malformed_lines() -> None:
     summary = Summary()
     summary.add(polled())
-    summary.skipped, summary.malformed = 3, 2
+    summary.malformed = 2
+    summary.skipped[OutcomeCategory.SUCCEEDED] = 3
     head, *table, costs = printed_lines(summary)
     assert head == "0 finished of 0 read so far"
     rows = [row.strip("│").split("│") for row in table if row.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["skipped (final state on file)", "3"],
-        ["malformed lines", "2"],
+        ["succeeded", "0", "3"],
+        ["malformed lines", "2", ""],
     ]
     assert costs == "1 request in 0.0 s"
 

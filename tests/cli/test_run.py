@@ -137,12 +137,12 @@ def test_streams_that_cannot_be_written_do_not_lose_the_id(
 
 def test_what_the_dispatcher_refuses(run: Run, server: Simulator) -> None:
     ran = run("run", "function", "ns/other", *FUNCTION[3:], "7")
-    assert (ran.code, ran.out) == (3, "")
+    assert (ran.code, ran.out) == (5, "")
     assert "400 ('there is no such task')" in ran.err
     assert "The task was not submitted." in ran.err
     server.script_submissions(Reply.reset())
     ran = run(*FUNCTION, "7")
-    assert (ran.code, ran.out) == (3, "")
+    assert (ran.code, ran.out) == (4, "")
     assert "submit it again only if it may run twice" in ran.err
     assert "not submitted" not in ran.err
     assert len(bodies(server)) == 2
@@ -159,7 +159,7 @@ def test_without_a_key(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TRUEBIT_API_KEY")
     ran = run(*FUNCTION, "7")
     assert (ran.code, ran.out) == (2, "")
-    assert "set TRUEBIT_API_KEY, or give --api-key-file" in ran.err
+    assert "Set TRUEBIT_API_KEY, or give --api-key-file" in ran.err
     assert not server.requests
 
 
@@ -169,8 +169,8 @@ def test_without_a_key(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPa
         (["run", "function", "square", *FUNCTION[3:], "7"], "NAMESPACE/NAME"),
         (["run", "function", "/square", *FUNCTION[3:], "7"], "NAMESPACE/NAME"),
         ([*FUNCTION[:6], "4", "--input", "s3cret"], "--required-solutions must be at most --total-solutions"),
-        ([*FUNCTION[:4], "0", *FUNCTION[5:], "s3cret"], "--total-solutions must be at least 1"),
-        ([*FUNCTION, "7", "--gas-limit", "0"], "--gas-limit must be at least 1"),
+        ([*FUNCTION[:4], "0", *FUNCTION[5:], "s3cret"], "'--total-solutions': '0' is not a whole number above zero"),
+        ([*FUNCTION, "7", "--gas-limit", "0"], "'--gas-limit': '0' is not a whole number above zero"),
         ([*FUNCTION, "7", "--label", ""], "--label must not be empty"),
         ([*FUNCTION, "@/nowhere/input.txt"], "--input: cannot read /nowhere/input.txt: No such file"),
         ([*FUNCTION, f"@{sys.executable}"], "is not UTF-8"),

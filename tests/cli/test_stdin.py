@@ -148,7 +148,7 @@ def test_ctrl_c_ends_the_command_at_once_while_stdin_is_silent(command: list[str
         assert time.monotonic() - interrupted < 2
     assert process.returncode == 130
     assert "1 finished of 1 read so far" in err
-    assert err.endswith(f"interrupted; to continue, run the same command with --out {out} --resume\n")
+    assert err.endswith(f"interrupted; to continue {out}, run the same command with --resume\n")
     assert "Traceback" not in err
     assert "Fatal" not in err
     assert [record.execution_id for record in read_checkpoint(out)] == ["id-0"]

@@ -146,6 +146,9 @@ async def test_the_exit_code_says_what_to_do(tmp_path: Path, simulator: Simulato
     assert (await run(tmp_path / "results.jsonl"))[0] == 3  # the same command again
     simulator.add("two", status="Error")
     assert (await run(tmp_path / "results.jsonl"))[0] == 4  # somebody should look
+    assert (await run(tmp_path / "results.jsonl"))[0] == 4  # a scheduler that tries once more does not hide that
+    write_csv(tmp_path / "executions.csv", [["execution_id"], ["one"]])
+    assert (await run(tmp_path / "results.jsonl"))[0] == 0  # what failed is not in the list of this night
     assert sorted(map(str, asked(simulator))) == ["one", "two", "two"]
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import pytest
+
 import truebit_async
 import truebit_async.testing
-from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, tasks
+from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, sharding, tasks
 
 PACKAGE = Path(truebit_async.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,7 +44,19 @@ def test_everything_public_is_at_the_top() -> None:
     assert [name for name in truebit_async.__all__ if not hasattr(truebit_async, name)] == []
 
 
-PUBLIC_MODULES = (audit, checkpoint, errors, events, models, otel, policy, session, tasks, truebit_async.testing)
+PUBLIC_MODULES = (
+    audit,
+    checkpoint,
+    errors,
+    events,
+    models,
+    otel,
+    policy,
+    session,
+    sharding,
+    tasks,
+    truebit_async.testing,
+)
 
 
 def test_the_reference_has_every_public_name_as_users_import_it() -> None:
@@ -123,6 +137,7 @@ def test_every_parameter_and_attribute_is_documented_by_name() -> None:
 
 UNITS = {
     "byte_gas_price": "per byte",
+    "count": "how many shards",
     "max_concurrency": "requests",
     "max_consecutive_errors": "how many transient failures",
     "max_pending": "how many",
@@ -134,6 +149,7 @@ UNITS = {
     "per_second": "requests",
     "polls": "how many",
     "required_solutions": "how many nodes",
+    "shards": "how many shards",
     "step_gas_price": "per step",
     "task_created_time_stamp": "in milliseconds",
     "timestamp": "unit is not documented",
@@ -143,7 +159,7 @@ UNITS = {
 }
 """The unit of an amount; a float that is not in here is in seconds."""
 
-NO_AMOUNTS = {"log_level", "port", "status", "v", "version", "tag", "wait_number"}
+NO_AMOUNTS = {"index", "log_level", "port", "status", "v", "version", "tag", "wait_number"}
 """Integers that are names."""
 
 
@@ -238,10 +254,22 @@ def test_the_protocol_the_models_and_the_policy_import_no_asyncio() -> None:
     assert pure & users_of("asyncio") == set()
 
 
+def test_a_name_is_loaded_when_it_is_used() -> None:
+    script = (
+        "import sys, truebit_async; print('aiohttp' in sys.modules, 'TruebitSession' in dir(truebit_async)); "
+        "truebit_async.PollPolicy, truebit_async.Execution; print('aiohttp' in sys.modules); "
+        "from truebit_async import TruebitSession; print('aiohttp' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True", "False", "True"]
+    with pytest.raises(AttributeError, match="module 'truebit_async' has no attribute 'Session'"):
+        truebit_async.Session  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_importing_it_imports_no_tools() -> None:
     script = (
-        "import sys, truebit_async; "
-        "print(*{'typer', 'rich', 'pytest', 'aioresponses', 'truebit_async.cli', 'truebit_async.testing', "
+        "import sys; from truebit_async import TruebitSession; "
+        "print(*{'click', 'rich', 'pytest', 'aioresponses', 'truebit_async.cli', 'truebit_async.testing', "
         "'aiohttp.test_utils', 'opentelemetry', 'eth_keys', 'Crypto', 'truebit_async.audit'} & sys.modules.keys())"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

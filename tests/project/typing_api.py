@@ -16,6 +16,7 @@ from tenacity import RetryCallState, wait_chain, wait_exponential, wait_fixed, w
 from truebit_async import (
     AnyExecution,
     ApiError,
+    ApiExecution,
     BackedOff,
     ClearTextSolution,
     Execution,
@@ -38,7 +39,15 @@ from truebit_async import (
     VerificationTimeoutError,
     wait_for_verification,
 )
-from truebit_async.checkpoint import Checkpoint, FinalState, Record, RecordedError, outcome_as_json, read_checkpoint
+from truebit_async.checkpoint import (
+    Checkpoint,
+    FinalState,
+    Record,
+    RecordedError,
+    latest,
+    outcome_as_json,
+    read_checkpoint,
+)
 from truebit_async.policy import WaitStrategy
 from truebit_async.testing import RecordedRequest, Reply, Simulator, VirtualTimeLoop
 
@@ -176,6 +185,8 @@ def checkpoints(outcome: Outcome[Execution]) -> None:
         checkpoint.write(outcome)
     assert_type(outcome_as_json(outcome), str)
     assert_type(read_checkpoint("results.jsonl"), Iterator[Record[Execution]])
+    assert_type(latest("results.jsonl", Path("more.jsonl")), Iterator[Record[Execution]])
+    assert_type(latest("results.jsonl", kind="api"), Iterator[Record[ApiExecution]])
     for record in read_checkpoint(Path("results.jsonl")):
         assert_type(record.execution, Execution | None)
         assert_type(record.error, RecordedError | None)
@@ -278,6 +289,7 @@ def wrong_checkpoints(checkpoint: Checkpoint[Execution], execution: Execution) -
     checkpoint.write(execution)  # type: ignore[arg-type]
     outcome_as_json(execution)  # type: ignore[arg-type]
     read_checkpoint(None)  # type: ignore[call-overload]
+    latest("results.jsonl", "api", kind=None)  # type: ignore[call-overload]
 
 
 def wrong_simulators(simulator: Simulator) -> None:

@@ -1,36 +1,45 @@
-"""The ``truebit-async`` command. It needs the ``cli`` extra (Typer and Rich)."""
+"""The ``truebit-async`` command. It needs the ``cli`` extra (Click and Rich)."""
+
+from __future__ import annotations
 
 import sys
+
+TYPE_CHECKING = False  # `typing` is slow to import, and nothing handles Ctrl-C until `main` runs
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 __all__ = ["main"]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command, or print how to install the extra if it is missing.
 
     Raises:
         SystemExit: always, with one of the documented exit codes.
     """
     try:
-        from truebit_async.cli.app import app  # noqa: PLC0415  # the extra may be missing
-        from truebit_async.cli.bugs import report_bug  # noqa: PLC0415
-        from truebit_async.cli.exit_codes import ExitCode  # noqa: PLC0415
-        from truebit_async.cli.output import (  # noqa: PLC0415
-            OutputError,
-            print_to_stderr,
-            reopen_standard_streams,
-        )
+        import signal  # noqa: PLC0415  # likewise
+
+        before = signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        try:
+            from truebit_async.cli.app import run_command  # noqa: PLC0415  # the extra may be missing
+
+            code = run_command()
+        finally:
+            signal.signal(signal.SIGTERM, before)
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich"}:
+        if error.name not in {"click", "rich"}:
             raise
-        sys.stderr.write("truebit-async needs its command line extra: pip install 'truebit_async[cli]'\n")
-        sys.exit(2)
-    reopen_standard_streams()
-    try:
-        app(prog_name="truebit-async")
-    except (OutputError, OSError) as error:  # for example a full disk
-        print_to_stderr(f"truebit-async: {error}")
-        sys.exit(ExitCode.NO_FINAL_STATE)
-    except Exception as bug:  # noqa: BLE001  # the commands handle every error that a user can correct
-        report_bug(bug)
-        sys.exit(ExitCode.BUG)
+        sys.stderr.write("truebit-async needs its extra `cli`: pip install -e '.[cli]' in a checkout installs it\n")
+        code = 2
+    except KeyboardInterrupt:
+        sys.stderr.write("truebit-async: interrupted while no request was under way\n")
+        code = 130
+    sys.exit(code)
+
+
+def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Exit as after SIGTERM. Process 1 of a container would ignore it without a handler."""
+    sys.stderr.write("truebit-async: terminated while no request was under way\n")
+    sys.exit(143)

@@ -11,7 +11,8 @@ from rich.table import Table
 from tenacity import wait_random_exponential
 
 from truebit_async.audit import audit_transcript
-from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
+from truebit_async.cli.categories import OutcomeCategory
+from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.progress import BatchProgress
 from truebit_async.cli.scenarios import SCENARIOS, Scenario, add_scenarios, all_execution_ids
 from truebit_async.models import ApiTask, Execution, FunctionTask, Outcome
@@ -19,15 +20,17 @@ from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
 from truebit_async.testing import Simulator
 
+_SHOWN_ID = "success-08"
 _POLICY = PollPolicy(wait=wait_random_exponential(multiplier=0.4, min=0.2, max=1.5), deadline=12)
 
 
-async def run_demo(out: Console, messages: Console) -> ExitCode:
-    """Wait for the executions of all scenarios, and run a chain. Print to ``out``, and progress to ``messages``.
+async def run_demo() -> ExitCode:
+    """Wait for the executions of all scenarios, and run a chain.
 
     Returns:
         SUCCEEDED if every execution ended as expected, else NOT_SUCCEEDED.
     """
+    out, messages = Console(), Console(stderr=True)
     outcomes: dict[str, Outcome[Execution]] = {}
     async with Simulator() as simulator:
         add_scenarios(simulator)
@@ -41,7 +44,6 @@ async def run_demo(out: Console, messages: Console) -> ExitCode:
                 requests = len(simulator.requests)
         async with TruebitSession(simulator.url, api_key="demo", policy=_POLICY) as session:
             chain = await _run_chain(session, simulator)
-    messages.print(progress.summary.as_text())
     out.print(_table(outcomes))
     all_as_expected = all(
         OutcomeCategory.of(outcomes[execution_id].execution) is scenario.expected
@@ -50,8 +52,8 @@ async def run_demo(out: Console, messages: Console) -> ExitCode:
     )
     conclusion = "Every execution ended as expected" if all_as_expected else "NOT every execution ended as expected"
     out.print(f"{conclusion} ({requests} requests).\n")
-    for line in chain:
-        out.print(line, highlight=False, markup=False)
+    for line in [*_code_for(outcomes[_SHOWN_ID]), *chain]:
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     return ExitCode.SUCCEEDED if all_as_expected else ExitCode.NOT_SUCCEEDED
 
 
@@ -69,7 +71,7 @@ async def _run_chain(session: TruebitSession, simulator: Simulator) -> list[str]
     ]
     signer = await asyncio.to_thread(lambda: simulator.signer)  # the first time, this imports a library
     if signer is None:
-        return [*lines, "To audit the transcript, install the extra: pip install 'truebit_async[audit]'"]
+        return [*lines, "To audit the transcript, install the extra `audit`"]
     report = await asyncio.to_thread(audit_transcript, transcript, [signer])
     return [
         *lines,
@@ -78,11 +80,23 @@ async def _run_chain(session: TruebitSession, simulator: Simulator) -> list[str]
     ]
 
 
+def _code_for(outcome: Outcome[Execution]) -> list[str]:
+    """Return lines that show a result, and the code that gets it."""
+    return [
+        f"The result of {outcome.execution_id} is {outcome.output}. This is the code that gets it:",
+        "",
+        "    async with TruebitSession() as session:",
+        f'        execution = await session.wait_for_verification("{outcome.execution_id}")',
+        "    print(execution.output)",
+        "",
+    ]
+
+
 def _table(outcomes: dict[str, Outcome[Execution]]) -> Table:
-    table = Table(title="Outcomes by scenario")
-    table.add_column("executions")
-    table.add_column("scenario")
-    table.add_column("outcome")
+    table = Table()
+    table.add_column("executions", overflow="fold")
+    table.add_column("what happens")
+    table.add_column("outcome", overflow="fold")
     table.add_column("polls", justify="right")
     table.add_column("median time", justify="right")
     for scenario in SCENARIOS:

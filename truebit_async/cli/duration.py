@@ -33,3 +33,27 @@ def parse_duration(text: str) -> float:
         msg = f"{text!r} is not a duration above zero; write it like {EXAMPLES}"
         raise ValueError(msg)
     return seconds
+
+
+def parse_duration_range(text: str) -> tuple[float, float]:
+    """Return the shortest and the longest of a range of durations, in seconds.
+
+    Args:
+        text: a duration, or two with dots between them, such as ``5..35s``. A unit after the second one counts for
+            the first one too if that has none.
+
+    Raises:
+        ValueError: as for `parse_duration`, or the first one is longer than the second one.
+    """
+    first, dots, second = text.partition("..")
+    if not dots:
+        seconds = parse_duration(text)
+        return seconds, seconds
+    longest = parse_duration(second)
+    shortest = parse_duration(
+        f"{first}{second[-1]}" if _match_number(first) and second[-1:] in _SECONDS_PER_UNIT else first
+    )
+    if shortest > longest:
+        msg = f"{text!r} ends before it begins; write the shorter duration first"
+        raise ValueError(msg)
+    return shortest, longest

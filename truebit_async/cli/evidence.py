@@ -1,4 +1,4 @@
-"""``truebit-async transcript``, ``invoice`` and ``audit``: fetch evidence, and find its signers."""
+"""``truebit-async transcript`` and ``invoice``: fetch evidence."""
 
 from __future__ import annotations
 
@@ -6,215 +6,68 @@ import asyncio
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import attrs
-import typer
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from truebit_async._audit_report import overall
 from truebit_async._protocol.body import parse_json
-from truebit_async._protocol.converter import make_converter
-from truebit_async._text import one_line
-from truebit_async.audit import (
-    AuditError,
-    AuditReport,
-    Verdict,
-    audit_invoice,
-    audit_transcript,
-    read_invoice,
-    read_transcript,
-)
 from truebit_async.cli.exit_codes import ExitCode
-from truebit_async.cli.output import print_bytes_to_stdout, print_to_stderr, print_to_stdout
-from truebit_async.cli.runner import ExitStatus
-from truebit_async.errors import ExecutionNotFoundError, TruebitError
+from truebit_async.cli.options import Budgets, Connection
+from truebit_async.cli.output import check_stdout, print_bytes_to_stdout, print_to_stderr, print_to_stdout
+from truebit_async.cli.runner import UsageProblem, run
+from truebit_async.cli.sessions import logging_to, make_session
 from truebit_async.models import Invoice, Transcript
 from truebit_async.session import TruebitSession
 
-_EXIT_CODES = {
-    Verdict.AS_EXPECTED: ExitCode.SUCCEEDED,
-    Verdict.DIFFERENT: ExitCode.NOT_SUCCEEDED,
-    Verdict.NOT_COMPARED: ExitCode.NO_FINAL_STATE,
-}
-_NAMES_IN_EVIDENCE = ("transcript", "accounting_signature", "invoiceId")
-_YES_OR_NO = {None: "", True: "yes", False: "no"}
-_STYLES = {Verdict.AS_EXPECTED: "green", Verdict.DIFFERENT: "bold red", Verdict.NOT_COMPARED: "yellow"}
 
-
-async def write_evidence(
-    session: TruebitSession, fetch: Callable[[], Awaitable[Transcript | Invoice]], out: Path | None
-) -> ExitCode:
-    """Fetch evidence, and write its exact bytes to a file or to stdout. A terminal gets it without inputs of tasks.
+def write_transcript(execution_id: str, out: Path | None, connection: Connection) -> ExitCode:
+    """Print the transcript of an execution, or write it to a file.
 
     Args:
-        session: is closed at the end.
-        fetch: fetches it.
+        execution_id: the execution.
         out: the file; None is stdout.
-
-    Raises:
-        typer.Exit: the file cannot be written.
+        connection: which dispatcher to ask, and as whom.
     """
-    async with session:
-        raw = (await fetch()).raw
-    if out is not None:
-        await asyncio.to_thread(_write_private, out, raw)
-    elif sys.stdout.isatty():
-        evidence = parse_json(raw)
-        shown = _without_inputs(evidence)
-        print_to_stdout(json.dumps(shown, indent=2))
-        if shown != evidence:
-            print_to_stderr("truebit-async: inputs of tasks are not shown; a pipe or --out FILE gets the exact bytes")
-    else:
-        print_bytes_to_stdout(raw)
-    return ExitCode.SUCCEEDED
+    return _write(lambda session: session.get_transcript(execution_id), out, connection)
 
 
-@attrs.frozen
-class Audit:
-    """The audit of one transcript or invoice.
-
-    Attributes:
-        source: the execution ID or the file.
-        evidence: ``"transcript"`` or ``"invoice"``.
-        report: what was found.
-    """
-
-    source: str
-    evidence: str
-    report: AuditReport
-
-    def as_json(self) -> str:
-        """Return the audit as one line of JSON."""
-        report = make_converter().unstructure(self.report)
-        return json.dumps(
-            {"source": self.source, "evidence": self.evidence, "verdict": self.report.verdict.value, **report}
-        )
-
-    def as_text(self) -> RenderableType:
-        """Return the audit for people to read."""
-        table = Table(title=one_line(f"{self.evidence} of {self.source}"), title_justify="left")
-        for name in ("signed", "signer", "as named", "trusted", "verdict"):
-            table.add_column(name, no_wrap=name != "signed")
-        for check in self.report.checks:
-            table.add_row(
-                Text(f"{check.where.removeprefix('transcript')} {one_line(check.type or '')[:40]}"),
-                _shortened(check.signer),
-                _YES_OR_NO[check.matches_claim],
-                _YES_OR_NO[check.is_trusted],
-                Text(check.verdict, style=_STYLES[check.verdict]),
-            )
-        lines = [f"{check.where}: {one_line(check.problem)}" for check in self.report.checks if check.problem]
-        signers = Counter(check.signer for check in self.report.checks if check.signer is not None)
-        lines += [f"{signer} made {count} of the signatures" for signer, count in signers.items()]
-        if self.report.total_solutions is not None:
-            lines.append(
-                f"nodes asked: {self.report.total_solutions}; nodes that had to agree: {self.report.required_solutions}"
-            )
-        not_checked = [f"- {one_line(sentence)}" for sentence in self.report.not_checked]
-        return Group(table, *map(Text, [*lines, "Not checked:", *not_checked, ""]))
-
-
-async def run_audit(session: TruebitSession, sources: list[str], trusted: list[str]) -> ExitCode:
-    """Audit files, and the transcripts and invoices of executions. Print a table on a terminal, else lines of JSON.
+def write_invoice(execution_id: str, out: Path | None, connection: Connection) -> ExitCode:
+    """Print the invoice of an execution, or write it to a file.
 
     Args:
-        session: is closed at the end.
-        sources: execution IDs and files.
-        trusted: the addresses that are trusted to sign.
-
-    Returns:
-        NOT_SUCCEEDED if a signer is not the expected one; else NO_FINAL_STATE if evidence could not be fetched or no
-        signer could be compared; else SUCCEEDED.
+        execution_id: the execution.
+        out: the file; None is stdout.
+        connection: which dispatcher to ask, and as whom.
     """
-    verdicts: set[Verdict] = set()
-    console = Console() if sys.stdout.isatty() else None
-    is_complete = True
-    await asyncio.to_thread(_check_usage, trusted)
-    async with session:
-        wanted = [
-            (source, fetch) for source in sources for fetch in await asyncio.to_thread(_evidence_of, session, source)
-        ]
-        for source, fetch in wanted:
-            try:
-                audit = await _audit(source, await fetch(), trusted)
-            except TruebitError as error:  # the other evidence is audited all the same
-                hint = " There is no file of this name either." if isinstance(error, ExecutionNotFoundError) else ""
-                print_to_stderr(f"truebit-async: {error}{hint}")
-                is_complete = False
-            else:
-                verdicts.add(audit.report.verdict)
-                _print(audit, console)
-    verdict = overall(verdicts)
-    return _EXIT_CODES[verdict] if is_complete or verdict is Verdict.DIFFERENT else ExitCode.NO_FINAL_STATE
+    return _write(lambda session: session.get_invoice(execution_id), out, connection)
 
 
-def _check_usage(trusted: list[str]) -> None:
-    """Exit if an address is none, or the extra is missing, before anything is fetched."""
-    try:
-        audit_transcript(b"{}", trusted)
-    except (ImportError, ValueError) as error:
-        ExitStatus(ExitCode.USAGE, str(error)).exit()
+def _write(
+    fetch: Callable[[TruebitSession], Awaitable[Transcript | Invoice]], out: Path | None, connection: Connection
+) -> ExitCode:
+    """Fetch evidence, and write its exact bytes. A terminal gets it without the inputs of tasks."""
+    if out is None:
+        check_stdout()
+    session = make_session(connection, Budgets())
 
+    async def fetch_and_write() -> ExitCode:
+        async with session:
+            raw = (await fetch(session)).raw
+        if out is not None:
+            await asyncio.to_thread(_write_private, out, raw)
+        elif sys.stdout.isatty():
+            evidence = parse_json(raw)
+            shown = _without_inputs(evidence)
+            print_to_stdout(json.dumps(shown, indent=2))
+            if shown != evidence:
+                print_to_stderr(
+                    "truebit-async: inputs of tasks are not shown; a pipe or --out FILE gets the exact bytes"
+                )
+        else:
+            print_bytes_to_stdout(raw)
+        return ExitCode.SUCCEEDED
 
-def _evidence_of(session: TruebitSession, source: str) -> list[Callable[[], Awaitable[Transcript | Invoice]]]:
-    """Return what gets the evidence: that in a file, or the transcript and the invoice of an execution."""
-    raw = _read_file(source)
-    if raw is None:
-        return [lambda: session.get_transcript(source), lambda: session.get_invoice(source)]
-    names = _names_in(raw)
-    try:
-        evidence = read_transcript(raw) if "transcript" in names else read_invoice(raw)
-        problem = "it has no field of one" if names.isdisjoint(_NAMES_IN_EVIDENCE) else None
-    except AuditError as error:
-        problem = error.reason
-    if problem is not None:
-        ExitStatus(ExitCode.USAGE, f"{source} is neither a transcript nor an invoice: {problem}").exit()
-
-    async def read() -> Transcript | Invoice:
-        return evidence
-
-    return [read]
-
-
-async def _audit(source: str, evidence: Transcript | Invoice, trusted: list[str]) -> Audit:
-    """Audit in a thread, since each signature takes milliseconds."""
-    if isinstance(evidence, Transcript):
-        return Audit(source, "transcript", await asyncio.to_thread(audit_transcript, evidence, trusted))
-    return Audit(source, "invoice", await asyncio.to_thread(audit_invoice, evidence, trusted))
-
-
-def _print(audit: Audit, console: Console | None) -> None:
-    if console is None:
-        print_to_stdout(audit.as_json())
-    else:
-        console.print(audit.as_text())
-
-
-def _read_file(source: str) -> bytes | None:
-    """Return the content of a file; None if the source is an execution ID."""
-    try:
-        return Path(source).read_bytes()
-    except FileNotFoundError:
-        if "/" not in source and not source.endswith(".json"):
-            return None
-        problem = "there is no such file"
-    except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or str(error)
-    message = f"{source}: {problem}"
-    raise typer.BadParameter(message)
-
-
-def _names_in(raw: bytes) -> frozenset[str]:
-    """Return the names of the fields of a JSON object; none if it is not one."""
-    try:
-        return frozenset(parse_json(raw).keys())
-    except (ValueError, AttributeError, RecursionError):
-        return frozenset()
+    with logging_to(print_to_stderr, verbose=connection.verbose):
+        return run(fetch_and_write).report()
 
 
 def _write_private(path: Path, content: bytes) -> None:
@@ -228,7 +81,8 @@ def _write_private(path: Path, content: bytes) -> None:
                 path.unlink()  # a part of it would be in the way of the next try
                 raise
     except OSError as error:
-        ExitStatus(ExitCode.USAGE, f"cannot write {path}: {error.strerror or error}").exit()
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise UsageProblem(msg) from None
 
 
 def _without_inputs(value: object) -> object:
@@ -236,7 +90,3 @@ def _without_inputs(value: object) -> object:
     if isinstance(value, dict):
         return {name: "(not shown)" if name == "input" else _without_inputs(part) for name, part in value.items()}
     return [_without_inputs(part) for part in value] if isinstance(value, list) else value
-
-
-def _shortened(address: str | None) -> str:
-    return "" if address is None else f"{address[:6]}…{address[-4:]}"

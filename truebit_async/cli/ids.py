@@ -1,17 +1,17 @@
-"""Parse execution IDs, one per line: plain, or as ``executionId`` in a JSON object. Comments (#) are skipped."""
+"""Read execution IDs: one per line, plain or as ``executionId`` in a JSON object, or a column of CSV."""
 
 from __future__ import annotations
 
 import codecs
+import csv
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async.cli.lines import MAX_LINE
+from truebit_async.cli.runner import UsageProblem
 
-
-class InputError(Exception):
-    """The IDs cannot be read; the message says why."""
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class IdParser:
@@ -20,20 +20,32 @@ class IdParser:
     Args:
         source: the name of the source, for messages.
         report_malformed: called with a message for every malformed line.
+        column: the column of CSV that holds the IDs; None if the source is not CSV.
     """
 
-    def __init__(self, source: str, report_malformed: Callable[[str], None]) -> None:
+    def __init__(self, source: str, report_malformed: Callable[[str], None], column: str | None = None) -> None:
         self._source = source
         self._report_malformed = report_malformed
         self._line_number = 0
+        self._parse = _parse if column is None else _CsvParser(source, column).parse
 
     def parse(self, line: bytes) -> str | None:
-        """Return the ID on the next line; None if the line is blank, a comment or malformed."""
+        """Return the ID in the next line; None if it has none, or is malformed.
+
+        Args:
+            line: the line. It may end with a line break.
+
+        Raises:
+            UsageProblem: the source cannot be read at all.
+        """
         self._line_number += 1
         if self._line_number == 1:
+            if line.startswith(_UTF_16) or b"\0" in line[:4]:
+                msg = f"{self._source} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 FILE"
+                raise UsageProblem(msg)
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
-            return _parse(line)
+            return self._parse(line)
         except ValueError as error:
             self._report_malformed(f"{self._source}:{self._line_number}: {error}")
             return None
@@ -42,7 +54,7 @@ class IdParser:
         """Yield the known IDs first, and then the ID of each line as it arrives.
 
         Raises:
-            InputError: the lines cannot be read.
+            UsageProblem: the lines cannot be read.
         """
         for execution_id in known_ids:
             yield execution_id
@@ -53,21 +65,70 @@ class IdParser:
                     yield parsed_id
         except OSError as error:
             msg = f"cannot read IDs from {self._source}: {error.strerror or error}"
-            raise InputError(msg) from error
+            raise UsageProblem(msg) from error
 
 
-def _parse(line: bytes) -> str | None:
+class _CsvParser:
+    """Takes the IDs from a column of CSV with a header. A row may have several lines, if a cell has line breaks.
+
+    Args:
+        source: the name of the source, for messages.
+        column: the name of the column.
+    """
+
+    def __init__(self, source: str, column: str) -> None:
+        self._source = source
+        self._column = column
+        self._index: int | None = None  # of the column, once the header was read
+        self._lines: list[str] = []  # of a row that goes on
+
+    def parse(self, line: bytes) -> str | None:
+        """Return the ID if the next line ends a row that has one."""
+        self._lines.append(_decode(line))
+        text = "\n".join(self._lines)
+        if text.count('"') % 2 and len(text) <= MAX_LINE:  # within a cell that goes on in the next line
+            return None
+        self._lines.clear()
+        if not text.strip():
+            return None
+        cells = next(csv.reader([text]))
+        if self._index is None:
+            if self._column not in cells:
+                msg = f"{self._source} has no column {self._column!r}, but {', '.join(map(repr, cells))}"
+                raise UsageProblem(msg)
+            self._index = cells.index(self._column)
+            return None
+        if len(cells) <= self._index or not cells[self._index].strip():
+            msg = f"the row has nothing in column {self._column!r}"
+            raise ValueError(msg)
+        return check_execution_id(cells[self._index].strip())
+
+
+def _decode(line: bytes) -> str:
     if len(line) > MAX_LINE:
         msg = f"the line is longer than {MAX_LINE >> 20} MiB"
         raise ValueError(msg)
     try:
-        entry = line.decode().strip()
+        return line.decode()
     except UnicodeDecodeError as error:
         msg = f"not UTF-8: {error.reason} at byte {error.start + 1}"
         raise ValueError(msg) from None
+
+
+def _parse(line: bytes) -> str | None:
+    """Return the ID in a line that is plain or JSON."""
+    entry = _decode(line).strip()
     if not entry or entry.startswith("#"):
         return None
+    if entry.startswith("["):
+        msg = "a JSON array; write one ID per line: jq -r '.[]' FILE"
+        raise ValueError(msg)
     if not entry.startswith("{"):
+        if any(char in entry for char in " ,;\"'"):
+            msg = (
+                "a space, a comma or a quote is no part of a plain ID; write one ID per line, or give --column for CSV"
+            )
+            raise ValueError(msg)
         return check_execution_id(entry)
     try:
         fields = json.loads(entry)

@@ -1,50 +1,30 @@
-"""The options of the commands."""
+"""The options that several commands have.
+
+A group of them reaches a command as one argument: `connection_options` as ``connection``, `wait_options` as
+``budgets``. This module is imported at every start, so it imports nothing large.
+"""
 
 from __future__ import annotations
 
 import enum
+import functools
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Any, NamedTuple
 
-import typer
+import click
 
-from truebit_async import __version__
-from truebit_async._arguments import check_base_url
 from truebit_async.cli.api_key import read_api_key
 from truebit_async.cli.duration import EXAMPLES, parse_duration
-from truebit_async.cli.output import print_to_stdout
+from truebit_async.cli.help import Option
 
-_INPUT_AND_OUTPUT = "Input and output"
-_DISPATCHER = "Dispatcher"
-_TASK = "Task"
+CommandFunction = Callable[..., Any]
+Decorator = Callable[[CommandFunction], CommandFunction]
 
-
-def _print_version(is_given: bool) -> None:  # noqa: FBT001  # Typer passes the value by position
-    if is_given:
-        print_to_stdout(f"truebit-async {__version__}")
-        raise typer.Exit
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _base_url(text: str) -> str:
-    try:
-        check_base_url(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return text
-
-
-def _api_key(path: str) -> str:
-    try:
-        return read_api_key(path)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+INPUT_AND_OUTPUT = "Input and output"
+LOAD = "Load and patience"
+DISPATCHER = "Dispatcher"
 
 
 class TaskKind(enum.StrEnum):
@@ -54,213 +34,241 @@ class TaskKind(enum.StrEnum):
     API = "api"
 
 
-Version = Annotated[
-    bool,
-    typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version and exit."),
-]
+class ResultFormat(enum.StrEnum):
+    """How results are printed."""
 
-ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="An execution ID.")]
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
 
-ExecutionIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Execution IDs.", show_default=False)]
 
-Kind = Annotated[
-    TaskKind, typer.Option("--kind", help="The kind of task that the IDs are those of.", rich_help_panel=_DISPATCHER)
-]
+class Connection(NamedTuple):
+    """The options that say which dispatcher to ask, and as whom.
 
-Sources = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--from",
-        metavar="FILE",
-        help="Read IDs from a file, one per line, plain or as JSON. `-` reads lines from stdin as they arrive. "
-        "May be given several times.",
-        show_default=False,
-        rich_help_panel=_INPUT_AND_OUTPUT,
-    ),
-]
+    Attributes:
+        base_url: the ``--base-url``; None takes the default.
+        api_key: the key in the ``--api-key-file``; None takes that of the environment.
+        verbose: whether to log every request to stderr.
+    """
 
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Append the results to a file instead of printing them.", rich_help_panel=_INPUT_AND_OUTPUT
-    ),
-]
+    base_url: str | None
+    api_key: str | None
+    verbose: bool
 
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        metavar="",
-        help="Continue the `--out` file: skip the IDs that have a final state in it.",
-        rich_help_panel=_INPUT_AND_OUTPUT,
-    ),
-]
 
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        metavar="",
-        help="Print the summary as the last line of stdout, as JSON, instead of as a table on stderr.",
-        rich_help_panel=_INPUT_AND_OUTPUT,
-    ),
-]
+class Budgets(NamedTuple):
+    """The options that say how long to wait and how often to ask. None takes the default.
 
-Deadline = Annotated[
-    float | None,
-    typer.Option(
-        metavar="DURATION",
-        parser=_duration,
-        help=f"How long to wait for each execution: {EXAMPLES}. Default: 10m.",
-        show_default=False,
-    ),
-]
+    Attributes:
+        deadline: seconds for each execution.
+        not_found_grace: seconds in which a 404 is no error yet.
+        request_timeout: seconds for one request.
+        max_errors: how many failures in a row end a wait.
+        interval: seconds between two polls of an execution, on average.
+        max_rate: requests per second.
+        max_concurrency: requests in flight.
+    """
 
-NotFoundGrace = Annotated[
-    float | None,
-    typer.Option(
-        metavar="DURATION",
-        parser=_duration,
-        help="How long to keep polling after a 404, for IDs submitted just now. Default: a 404 ends the wait.",
-        show_default=False,
-    ),
-]
+    deadline: float | None = None
+    not_found_grace: float | None = None
+    request_timeout: float | None = None
+    max_errors: int | None = None
+    interval: float | None = None
+    max_rate: float | None = None
+    max_concurrency: int | None = None
 
-BaseUrl = Annotated[
-    str | None,
-    typer.Option(
+
+class Checked(click.ParamType[Any]):
+    """A type whose values a function parses.
+
+    Args:
+        name: what its values are called in messages.
+        parse: returns the value of a text, or raises a ValueError that says what is wrong.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Return the value of a text."""
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _parse_base_url(text: str) -> str:
+    from truebit_async._arguments import check_base_url  # noqa: PLC0415  # see the docstring of this module
+
+    try:
+        check_base_url(text)
+    except ValueError as error:
+        msg = str(error).removeprefix("base_url ")
+        raise ValueError(msg) from None
+    return text
+
+
+def _parse_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        msg = f"{text!r} is not a number above zero"
+        raise ValueError(msg)
+    return rate
+
+
+def _parse_count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        msg = f"{text!r} is not a whole number above zero"
+        raise ValueError(msg)
+    return count
+
+
+DURATION = Checked("duration", parse_duration)
+COUNT = Checked("count", _parse_count)
+FILE = click.Path(path_type=Path)
+
+
+option: Callable[..., Decorator] = functools.partial(click.option, cls=Option)
+"""As `click.option`, with the argument ``section``."""
+
+
+def _as_one_argument(name: str, value_type: type[Any], *decorators: Decorator) -> Decorator:
+    """Return a decorator that gives a command some options, and passes their values to it as one argument.
+
+    Args:
+        name: the name of the argument.
+        value_type: a named tuple with a field for each option.
+        decorators: the options.
+    """
+
+    def decorate(function: CommandFunction) -> CommandFunction:
+        @functools.wraps(function)
+        def with_options(**values: Any) -> Any:  # noqa: ANN401
+            own = {field: values.pop(field) for field in value_type._fields if field in values}
+            return function(**values, **{name: value_type(**own)})
+
+        result: CommandFunction = with_options
+        for decorator in reversed(decorators):
+            result = decorator(result)
+        return result
+
+    return decorate
+
+
+connection_options = _as_one_argument(
+    "connection",
+    Connection,
+    option(
         "--base-url",
         metavar="URL",
         envvar="TRUEBIT_BASE_URL",
-        parser=_base_url,
+        show_envvar=True,
+        type=Checked("url", _parse_base_url),
         help="The base URL of the dispatcher. Default: https://run.truebit.network.",
-        rich_help_panel=_DISPATCHER,
+        section=DISPATCHER,
     ),
-]
-
-ApiKey = Annotated[
-    str | None,
-    typer.Option(
+    option(
         "--api-key-file",
+        "api_key",
         metavar="FILE",
-        parser=_api_key,
-        help="Read the API key from a file. Default: the variable `TRUEBIT_API_KEY`, if it is set.",
-        rich_help_panel=_DISPATCHER,
+        type=Checked("file", read_api_key),
+        help="Read the API key from a file. Default: the variable TRUEBIT_API_KEY.",
+        section=DISPATCHER,
     ),
-]
+    option("-v", "--verbose", is_flag=True, help="Log every request to stderr."),
+)
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", metavar="", help="Log every request to stderr.")]
+_deadline = option(
+    "--deadline",
+    metavar="DURATION",
+    type=DURATION,
+    help=f"How long to wait for each execution: {EXAMPLES}. Default: 10m.",
+    section=LOAD,
+)
+_not_found_grace = option(
+    "--not-found-grace",
+    metavar="DURATION",
+    type=DURATION,
+    help="How long to keep polling after a 404, for IDs submitted just now. Default: a 404 is final.",
+    section=LOAD,
+)
+_request_timeout = option(
+    "--request-timeout",
+    metavar="DURATION",
+    type=DURATION,
+    help="How long one request may take. Default: 30s.",
+    section=LOAD,
+)
+_max_errors = option(
+    "--max-errors",
+    metavar="COUNT",
+    type=COUNT,
+    help="How many failed requests in a row end the wait for an execution. Default: 5.",
+    section=LOAD,
+)
 
-Port = Annotated[
-    int, typer.Option(metavar="PORT", help="The port to listen on; 0 takes a free port.", min=0, max=65535)
-]
+status_options = _as_one_argument("budgets", Budgets, _deadline, _not_found_grace, _request_timeout, _max_errors)
 
-TaskName = Annotated[str, typer.Argument(metavar="NS/TASK", help="The namespace and the name of the task.")]
-
-TaskInput = Annotated[
-    str,
-    typer.Option(
-        "--input",
-        metavar="TEXT|@FILE",
-        help="The input: a text, the content of a file, or `@-` for stdin.",
-        rich_help_panel=_TASK,
-    ),
-]
-
-TotalSolutions = Annotated[
-    int, typer.Option("--total-solutions", metavar="COUNT", help="How many nodes run the task.", rich_help_panel=_TASK)
-]
-
-RequiredSolutions = Annotated[
-    int,
-    typer.Option(
-        "--required-solutions",
-        metavar="COUNT",
-        help="How many of them must agree. One node that agrees with itself proves little.",
-        rich_help_panel=_TASK,
-    ),
-]
-
-GasLimit = Annotated[
-    int | None,
-    typer.Option("--gas-limit", metavar="STEPS", help="How many steps the task may take.", rich_help_panel=_TASK),
-]
-
-ExecutionTimeout = Annotated[
-    float | None,
-    typer.Option(
-        "--execution-timeout",
+wait_options = _as_one_argument(
+    "budgets",
+    Budgets,
+    _deadline,
+    _not_found_grace,
+    _request_timeout,
+    _max_errors,
+    option(
+        "--interval",
         metavar="DURATION",
-        parser=_duration,
-        help="How long the task may run. For API tasks the default is 30s.",
-        show_default=False,
-        rich_help_panel=_TASK,
+        type=DURATION,
+        help="How long to sleep between two polls of an execution, give or take 20 %. "
+        "Default: random, up to a bound that grows from 1s to 10s.",
+        section=LOAD,
     ),
-]
-
-Label = Annotated[
-    str | None,
-    typer.Option("--label", metavar="TEXT", help="Which deployment of the task to run.", rich_help_panel=_TASK),
-]
-
-TaskVersion = Annotated[
-    str | None,
-    typer.Option("--task-version", metavar="TEXT", help="Which version of the task to run.", rich_help_panel=_TASK),
-]
-
-ApiPath = Annotated[str | None, typer.Option("--path", metavar="PATH", help="The path to call.", rich_help_panel=_TASK)]
-
-ApiMethod = Annotated[
-    str | None, typer.Option("--method", metavar="METHOD", help="The HTTP method of the call.", rich_help_panel=_TASK)
-]
-
-Params = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--param",
-        metavar="NAME=VALUE|NAME=@FILE|NAME:=JSON",
-        help="A parameter of the call: a text, the content of a file without its last line break, or JSON. "
-        "May be given several times.",
-        show_default=False,
-        rich_help_panel=_TASK,
+    option(
+        "--max-rate",
+        metavar="NUMBER",
+        type=Checked("number", _parse_rate),
+        help="How many requests to send per second at most. Default: no limit.",
+        section=LOAD,
     ),
-]
-
-Headers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="NAME=VALUE|NAME=@FILE",
-        help="A header of the call. May be given several times.",
-        show_default=False,
-        rich_help_panel=_TASK,
+    option(
+        "--max-concurrency",
+        metavar="COUNT",
+        type=COUNT,
+        help="How many requests may be under way at once. Default: 64.",
+        section=LOAD,
     ),
-]
+)
 
-EvidenceOut = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="Write to a new file instead of stdout. Only its owner can read it.",
-        rich_help_panel=_INPUT_AND_OUTPUT,
-    ),
-]
+kind_option = option(
+    "--kind",
+    type=click.Choice(TaskKind, case_sensitive=False),
+    metavar="function|api",
+    default=TaskKind.FUNCTION,
+    help="The kind of task that was run. Default: function.",
+    section=DISPATCHER,
+)
 
-AuditSources = Annotated[
-    list[str], typer.Argument(metavar="ID|FILE", help="Execution IDs, and files with a transcript or an invoice.")
-]
 
-Trusted = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--trust",
-        metavar="ADDRESS",
-        help="An address that is trusted to sign. May be given several times.",
-        show_default=False,
-    ),
-]
+def format_option(*formats: ResultFormat) -> Decorator:
+    """Return the option ``--format``.
 
-NoWait = Annotated[
-    bool, typer.Option("--no-wait", metavar="", help="Only submit the task, and print its execution ID as JSON.")
-]
+    Args:
+        formats: what the command offers.
+    """
+    return option(
+        "--format",
+        "result_format",
+        type=click.Choice(formats, case_sensitive=False),
+        metavar="|".join(formats),
+        help="How to print results. Default: text on a terminal, json elsewhere.",
+        section=INPUT_AND_OUTPUT,
+    )

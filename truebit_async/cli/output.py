@@ -1,23 +1,34 @@
-"""Write to stdout and stderr."""
+"""Write to stdout and stderr. This module is imported at every start, so it imports nothing large."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
-from truebit_async._protocol.converter import make_converter
+import click
+
 from truebit_async._text import one_line
-from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
-from truebit_async.errors import TruebitError
-from truebit_async.models import AnyExecution
+
+_closed_at_start: set[int] = set()  # the numbers of standard streams
 
 
 class OutputError(Exception):
     """Results cannot be written to stdout; the message says why."""
+
+
+def check_stdout() -> None:
+    """Check that results can be printed, before anything is asked or submitted for them.
+
+    Raises:
+        click.UsageError: stdout is closed.
+    """
+    if 1 in _closed_at_start:
+        message = "cannot print results: stdout is closed"
+        raise click.UsageError(message)
 
 
 def print_to_stdout(text: str) -> None:
@@ -30,6 +41,7 @@ def print_to_stdout(text: str) -> None:
         OutputError: the text cannot be written, for example because the disk is full.
         BrokenPipeError: the reader has closed the pipe.
     """
+    check_stdout()
     with _explained():
         print(text, flush=True)
 
@@ -41,6 +53,7 @@ def print_bytes_to_stdout(content: bytes) -> None:
         OutputError: as for `print_to_stdout`.
         BrokenPipeError: the reader has closed the pipe.
     """
+    check_stdout()
     with _explained():
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -57,23 +70,6 @@ def _explained() -> Iterator[None]:
         raise OutputError(msg) from error
 
 
-def print_execution(execution: AnyExecution[object]) -> ExitCode:
-    """Print an execution as JSON to stdout, and to stderr why it has no verified output.
-
-    Raises:
-        OutputError: as for `print_to_stdout`.
-        BrokenPipeError: the reader has closed the pipe.
-    """
-    print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2))
-    category = OutcomeCategory.of(execution)
-    if category is not OutcomeCategory.RUNNING:
-        try:
-            execution.raise_for_verification()
-        except TruebitError as error:
-            print_to_stderr(f"truebit-async: {error}")
-    return category.exit_code
-
-
 def print_to_stderr(message: str) -> None:
     """Print a message to stderr, on one line and with control characters escaped."""
     print(one_line(message), file=sys.stderr)
@@ -85,13 +81,20 @@ def stdout_is_a_pipe() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
+def has_colours(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that shows colours, and nobody has forbidden them."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def reopen_standard_streams() -> None:
     """Reopen closed standard streams on /dev/null, so that no socket gets one of their numbers."""
+    _closed_at_start.clear()
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the system assigns the lowest free number, which is this one
+            _closed_at_start.add(descriptor)
     # Python sets the object of a closed stream to None. Stdin stays None, so that `--from -` can refuse it.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # open until exit
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

@@ -18,11 +18,12 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from truebit_async._text import one_line
-from truebit_async.cli.exit_codes import OutcomeCategory
+from truebit_async.cli.categories import OutcomeCategory
+from truebit_async.cli.connection_state import ConnectionState
 from truebit_async.cli.output import print_to_stdout
 from truebit_async.cli.statistics import Rate
 from truebit_async.cli.summary import Summary
-from truebit_async.events import Paused, PollEvent
+from truebit_async.events import Paused, Polled, PollEvent
 
 SECONDS_BETWEEN_LINES = 5.0
 FRAMES_PER_SECOND = 10
@@ -35,17 +36,24 @@ class BatchProgress:
     Args:
         console: where to show the progress.
         live: whether to use a live display. It needs a terminal that nothing else reads from or writes to.
+        quiet: whether to print messages only.
 
     Attributes:
         summary: the counts.
+        has_answer: whether a request was answered with the state of an execution.
     """
 
-    def __init__(self, console: Console, *, live: bool) -> None:
+    def __init__(self, console: Console, *, live: bool, quiet: bool = False) -> None:
         self.summary: Summary = Summary()
+        self.has_answer = False
         self._console = console
+        self._is_quiet = quiet
+        self._connection_state = ConnectionState()
         self._paused_until = 0.0
         self._request_rate, self._finish_rate = Rate(_RATE_WINDOW), Rate(_RATE_WINDOW)
         self._last_line_at = time.monotonic()
+        self._request_rate.sample(self._last_line_at, 0)
+        self._finish_rate.sample(self._last_line_at, 0)
         self._live: Live | None = None
         self._is_drawn = False
         self._next_frame: asyncio.TimerHandle | None = None
@@ -77,7 +85,12 @@ class BatchProgress:
         self.summary.add(event)
         if isinstance(event, Paused):
             self._paused_until = time.monotonic() + event.seconds
-        if self._live is None and time.monotonic() - self._last_line_at >= SECONDS_BETWEEN_LINES:
+        if isinstance(event, Polled):
+            self.has_answer = self.has_answer or event.execution is not None
+            message = self._connection_state.take(event.error, time.monotonic())
+            if message is not None:
+                self.print_message(message)
+        if self._live is None and not self._is_quiet and time.monotonic() - self._last_line_at >= SECONDS_BETWEEN_LINES:
             self._last_line_at = time.monotonic()
             self.print_message("; ".join([self._counts(), *self._figures()]))
 
@@ -87,7 +100,7 @@ class BatchProgress:
         self._console.print(one_line(message), highlight=False, markup=False, soft_wrap=True)
 
     def print_result(self, line: str) -> None:
-        """Print a line of JSON to stdout.
+        """Print a line to stdout.
 
         Raises:
             OutputError: the line cannot be written, for example because the disk is full.
@@ -110,7 +123,7 @@ class BatchProgress:
 
     def _counts(self) -> str:
         by_category = self.summary.by_category
-        counts = [f"{by_category[category]} {category}" for category in OutcomeCategory if by_category[category]]
+        counts = [f"{by_category[category]:,} {category}" for category in OutcomeCategory if by_category[category]]
         return f"{self.summary.headline}: {', '.join(counts)}" if counts else self.summary.headline
 
     def _figures(self) -> list[str]:
@@ -121,6 +134,9 @@ class BatchProgress:
             figures.append(f"about {_format_duration((summary.total - summary.finished) / finish_rate)} left")
         if self._paused_until > now:
             figures.append(f"PAUSED by the server for {_format_duration(self._paused_until - now)}")
+        lost_at = self._connection_state.lost_at
+        if lost_at is not None:
+            figures.append(f"NO CONNECTION for {_format_duration(now - lost_at)}")
         return figures
 
     def _render(self) -> Group:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import typer
+import attrs
+import click
 
-from truebit_async.cli import options
 from truebit_async.cli.exit_codes import ExitCode
-from truebit_async.cli.options import TaskKind
-from truebit_async.cli.output import print_execution, print_to_stderr, print_to_stdout
-from truebit_async.cli.runner import run
-from truebit_async.cli.sessions import logging_to, make_policy, make_session, tasks_of
+from truebit_async.cli.options import Budgets, Connection, ResultFormat, TaskKind
+from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_stdout
+from truebit_async.cli.runner import ExitStatus, run
+from truebit_async.cli.sessions import logging_to, make_session, tasks_of
+from truebit_async.cli.status import print_execution
 from truebit_async.errors import TruebitError
 from truebit_async.models import ApiTask, FunctionTask
+from truebit_async.session import TruebitSession
 
 TaskT = TypeVar("TaskT", FunctionTask, ApiTask)
 
@@ -41,43 +43,36 @@ _OPTIONS = {
     "input": "--input",
 }
 
-run_app: typer.Typer = typer.Typer(
-    name="run", no_args_is_help=True, help="Submit a task, and wait for the final state of its execution."
-)
 
-
-@run_app.command("function")
-def run_function(  # noqa: PLR0913  # one parameter per option
-    task: options.TaskName,
+def make_function_task(
+    name: str,
+    task_input: str,
     *,
-    task_input: options.TaskInput,
-    total_solutions: options.TotalSolutions,
-    required_solutions: options.RequiredSolutions,
-    gas_limit: options.GasLimit = None,
-    execution_timeout: options.ExecutionTimeout = None,
-    label: options.Label = None,
-    task_version: options.TaskVersion = None,
-    no_wait: options.NoWait = False,
-    deadline: options.Deadline = None,
-    base_url: options.BaseUrl = None,
-    api_key: options.ApiKey = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """Run a function task.
+    total_solutions: int,
+    required_solutions: int,
+    gas_limit: int | None,
+    execution_timeout: float | None,
+    label: str | None,
+    version: str | None,
+) -> FunctionTask:
+    """Return the function task that the options describe. See `FunctionTask` for them.
 
-    The execution ID is printed to stderr before the command waits. The final state is printed as JSON.
+    Args:
+        name: the namespace and the name of the task, with a slash between them.
+        task_input: the ``--input``.
+        total_solutions: how many nodes run the task.
+        required_solutions: how many of them must agree.
+        gas_limit: how many steps the task may take.
+        execution_timeout: how many seconds it may run.
+        label: which deployment of the task to run.
+        version: which version of the task to run.
 
-    ```console
-    $ truebit-async run function NS/TASK --input 20 --total-solutions 3 --required-solutions 2
-    $ truebit-async run function NS/TASK --input @input.txt --total-solutions 3 --required-solutions 2 --no-wait
-    ```
-
-    The task is never submitted twice. Exit codes: 0 verified and succeeded, 1 not succeeded, 2 wrong usage, 3 no final
-    state, 130 interrupted.
+    Raises:
+        click.UsageError: a value is wrong.
     """
-    namespace, task_name = _split(task)
+    namespace, task_name = _split(name)
     text = _read_argument("--input", task_input)
-    submission = _make_task(
+    return _make_task(
         lambda: FunctionTask(
             namespace,
             task_name,
@@ -87,47 +82,40 @@ def run_function(  # noqa: PLR0913  # one parameter per option
             gas_limit=gas_limit,
             execution_timeout=execution_timeout,
             label=label,
-            version=task_version,
+            version=version,
         )
     )
-    _run(submission, TaskKind.FUNCTION, deadline, base_url, api_key, no_wait=no_wait, verbose=verbose)
 
 
-@run_app.command("api")
-def run_api(  # noqa: PLR0913  # likewise
-    task: options.TaskName,
+def make_api_task(
+    name: str,
     *,
-    path: options.ApiPath = None,
-    method: options.ApiMethod = None,
-    params: options.Params = None,
-    headers: options.Headers = None,
-    execution_timeout: options.ExecutionTimeout = None,
-    label: options.Label = None,
-    task_version: options.TaskVersion = None,
-    no_wait: options.NoWait = False,
-    deadline: options.Deadline = None,
-    base_url: options.BaseUrl = None,
-    api_key: options.ApiKey = None,
-    verbose: options.Verbose = False,
-) -> None:
-    """Run an API task.
+    path: str | None,
+    method: str | None,
+    params: Sequence[str],
+    headers: Sequence[str],
+    execution_timeout: float | None,
+    label: str | None,
+    version: str | None,
+) -> ApiTask:
+    """Return the API task that the options describe. See `ApiTask` for them.
 
-    The execution ID is printed to stderr before the command waits. The final state is printed as JSON.
+    Args:
+        name: the namespace and the name of the task, with a slash between them.
+        path: the path to call.
+        method: the HTTP method.
+        params: each ``--param``.
+        headers: each ``--header``.
+        execution_timeout: how many seconds it may run.
+        label: which deployment of the task to run.
+        version: which version of the task to run.
 
-    ```console
-    $ truebit-async run api NS/TASK --path '/order/{id}' --method GET --param id=2
-    $ truebit-async run api NS/TASK --method POST --param count:=3 --param token=@token.txt
-    ```
-
-    Other users can see arguments in the list of processes, so give a secret as `NAME=@FILE`. The transcript of the
-    execution records all parameters.
-
-    The task is never submitted twice. Exit codes: 0 succeeded, 1 not succeeded, 2 wrong usage, 3 no final state, 130
-    interrupted.
+    Raises:
+        click.UsageError: a value is wrong.
     """
-    namespace, task_name = _split(task)
+    namespace, task_name = _split(name)
     given_params, given_headers = _parse_pairs("--param", params), _parse_pairs("--header", headers)
-    submission = _make_task(
+    return _make_task(
         lambda: ApiTask(
             namespace,
             task_name,
@@ -137,59 +125,88 @@ def run_api(  # noqa: PLR0913  # likewise
             headers=given_headers,
             execution_timeout=execution_timeout or DEFAULT_API_TIMEOUT,
             label=label,
-            version=task_version,
+            version=version,
         )
     )
-    _run(submission, TaskKind.API, deadline, base_url, api_key, no_wait=no_wait, verbose=verbose)
 
 
-def _run(
-    task: FunctionTask | ApiTask,
-    kind: TaskKind,
-    deadline: float | None,
-    base_url: str | None,
-    api_key: str | None,
-    *,
-    no_wait: bool,
-    verbose: bool,
-) -> None:
-    session = make_session(base_url, api_key, make_policy(deadline))
-    tasks = tasks_of(session, kind)
-    is_submitted = False
+@attrs.define
+class RunTask:
+    """Submits a task, and waits for its execution.
 
-    def tell(execution_id: str) -> None:
-        nonlocal is_submitted
-        is_submitted = True
-        with contextlib.suppress(OSError):  # stdout gets it too
-            print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
+    Attributes:
+        task: the task.
+        budgets: how long to wait, and how often to ask.
+        connection: which dispatcher to ask, and as whom.
+        result_format: how to print the final state.
+        waits: whether to wait for it.
+        execution_id: the execution, once the task is submitted.
+        may_have_run: whether the task may have been submitted although there is no execution ID.
+    """
 
-    async def submit_and_wait() -> ExitCode:
+    task: FunctionTask | ApiTask
+    budgets: Budgets
+    connection: Connection
+    result_format: ResultFormat | None
+    waits: bool
+    execution_id: str | None = None
+    may_have_run: bool = False
+
+    def run(self) -> ExitCode:
+        """Submit the task once, and wait."""
+        check_stdout()
+        session = make_session(self.connection, self.budgets)
+        with logging_to(print_to_stderr, verbose=self.connection.verbose):
+            status = run(lambda: self._submit_and_wait(session))
+        code = self._tell_what_became_of_it(status)
+        return attrs.evolve(status, code=code).report()
+
+    async def _submit_and_wait(self, session: TruebitSession) -> ExitCode:
+        tasks = tasks_of(session, self._kind)
         try:
             async with session:
-                if no_wait:
-                    execution_id = await tasks.submit(task)
-                    tell(execution_id)
-                    print_to_stdout(json.dumps({"executionId": execution_id}))
-                    return ExitCode.SUCCEEDED
-                return print_execution(await tasks.run(task, on_submitted=tell))
-        except asyncio.CancelledError as error:  # by Ctrl-C
-            for note in getattr(error, "__notes__", [] if is_submitted else [_NOT_SUBMITTED]):
+                if self.waits:
+                    return print_execution(await tasks.run(self.task, on_submitted=self._tell), self.result_format)
+                self._tell(await tasks.submit(self.task))
+                print_to_stdout(json.dumps({"executionId": self.execution_id}))
+                return ExitCode.SUCCEEDED
+        except asyncio.CancelledError as error:  # by Ctrl-C or SIGTERM
+            for note in getattr(error, "__notes__", []):
+                self.may_have_run = True
                 print_to_stderr(f"truebit-async: {note}")
             raise
         except TruebitError as error:
-            if not (error.execution_id or error.may_have_run):
-                print_to_stderr(f"truebit-async: {_NOT_SUBMITTED}")
+            self.may_have_run = error.may_have_run
             raise
 
-    with logging_to(print_to_stderr, verbose=verbose):
-        run(submit_and_wait()).exit()
+    def _tell(self, execution_id: str) -> None:
+        self.execution_id = execution_id
+        with contextlib.suppress(OSError):  # stdout gets it too
+            print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
+
+    def _tell_what_became_of_it(self, status: ExitStatus) -> ExitCode:
+        """Say what the exit code cannot say alone, and return the exit code."""
+        if self.execution_id is not None:
+            if self.waits and (status.code is ExitCode.NO_FINAL_STATE or status.code.is_interruption):
+                kind = "" if self._kind is TaskKind.FUNCTION else " --kind api"
+                print_to_stderr(f"truebit-async: to wait again: truebit-async wait{kind} {self.execution_id}")
+            return status.code
+        if not self.may_have_run:
+            print_to_stderr(f"truebit-async: {_NOT_SUBMITTED}")
+        if status.code is not ExitCode.NO_FINAL_STATE:
+            return status.code
+        return ExitCode.UNCERTAIN if self.may_have_run else ExitCode.NOT_SUBMITTED
+
+    @property
+    def _kind(self) -> TaskKind:
+        return TaskKind.API if isinstance(self.task, ApiTask) else TaskKind.FUNCTION
 
 
 def _split(name: str) -> tuple[str, str]:
     namespace, slash, task_name = name.partition("/")
     if not (namespace and slash and task_name):
         message = "write the task as NAMESPACE/NAME"
-        raise typer.BadParameter(message)
+        raise click.UsageError(message)
     return namespace, task_name
 
 
@@ -197,7 +214,7 @@ def _make_task(make: Callable[[], TaskT]) -> TaskT:
     try:
         return make()
     except (TypeError, ValueError) as error:
-        raise typer.BadParameter(_in_terms_of_options(str(error))) from None
+        raise click.UsageError(_in_terms_of_options(str(error))) from None
 
 
 def _in_terms_of_options(message: str) -> str:
@@ -207,7 +224,7 @@ def _in_terms_of_options(message: str) -> str:
     return message
 
 
-def _parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any] | None:
+def _parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any] | None:
     """Return the values by name; None if none were given. No message quotes a value, which may be a secret."""
     if not pairs:
         return None
@@ -220,10 +237,10 @@ def _parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any] | N
         if not (name and equals):
             forms = "NAME=VALUE, NAME:=JSON" if option == "--param" else "NAME=VALUE"
             message = f"{where}: write it as {forms} or NAME=@FILE"
-            raise typer.BadParameter(message)
+            raise click.UsageError(message)
         if name in values:
             message = f"{where}: {name!r} was given before"
-            raise typer.BadParameter(message)
+            raise click.UsageError(message)
         text = _read_argument(where, text).removesuffix("\n").removesuffix("\r")
         values[name] = _parse_json(where, text) if is_json else text
     return values
@@ -234,7 +251,7 @@ def _parse_json(where: str, text: str) -> Any:  # noqa: ANN401
         return json.loads(text)
     except (ValueError, RecursionError):
         message = f"{where}: what follows := is not JSON"
-        raise typer.BadParameter(message) from None
+        raise click.UsageError(message) from None
 
 
 def _read_argument(where: str, text: str) -> str:
@@ -249,4 +266,4 @@ def _read_argument(where: str, text: str) -> str:
         message = f"{where}: cannot read {path}: {error.strerror or error}"
     except UnicodeDecodeError:
         message = f"{where}: {path} is not UTF-8"
-    raise typer.BadParameter(message)
+    raise click.UsageError(message)

@@ -1,18 +1,31 @@
-"""Run a command's coroutine: choose the event loop, handle Ctrl-C, and turn errors into exit codes."""
+"""Run a command's coroutine: choose the event loop, handle Ctrl-C and SIGTERM, and turn errors into exit codes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import NoReturn
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine, Iterator
 
 import attrs
-import typer
 
 from truebit_async.cli.exit_codes import ExitCode
-from truebit_async.cli.ids import InputError
+from truebit_async.cli.hints import in_terms_of_the_command
 from truebit_async.cli.output import OutputError, print_to_stderr
-from truebit_async.errors import InvalidExecutionIdError, MissingApiKeyError, TruebitError
+from truebit_async.errors import (
+    AuthenticationError,
+    InvalidExecutionIdError,
+    MissingApiKeyError,
+    PaymentRequiredError,
+    TruebitError,
+)
+
+REFUSALS = (AuthenticationError, PaymentRequiredError)
+"""The errors with which a dispatcher refuses an API key or an account."""
+
+
+class UsageProblem(Exception):  # noqa: N818  # the user's
+    """Something that the user can correct; the message says what."""
 
 
 @attrs.frozen
@@ -27,30 +40,64 @@ class ExitStatus:
     code: ExitCode
     message: str | None = None
 
-    def exit(self) -> NoReturn:
-        """Print the message and exit.
-
-        Raises:
-            typer.Exit: always.
-        """
+    def report(self) -> ExitCode:
+        """Print the message, and return the exit code."""
         if self.message is not None:
             print_to_stderr(f"truebit-async: {self.message}")
-        raise typer.Exit(self.code)
+        return self.code
 
 
-def run(command: Coroutine[object, object, ExitCode]) -> ExitStatus:
-    """Run a command until it ends or Ctrl-C interrupts it."""
+def run(command: Callable[[], Coroutine[object, object, ExitCode]]) -> ExitStatus:
+    """Run a command until it ends, or Ctrl-C or SIGTERM stops it.
+
+    Args:
+        command: makes the coroutine.
+    """
+    is_terminated = False
+
+    async def run_until_sigterm() -> ExitCode:
+        task = asyncio.current_task()
+
+        def terminate() -> None:
+            nonlocal is_terminated
+            is_terminated = True
+            if task is not None:
+                task.cancel()
+
+        with _on_sigterm(terminate):
+            return await command()
+
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return ExitStatus(runner.run(command))
+            return ExitStatus(runner.run(run_until_sigterm()))
     except KeyboardInterrupt:
         return ExitStatus(ExitCode.INTERRUPTED, "interrupted")
-    except MissingApiKeyError:
-        return ExitStatus(ExitCode.USAGE, "a submission needs an API key: set TRUEBIT_API_KEY, or give --api-key-file")
-    except (InputError, InvalidExecutionIdError) as error:
+    except asyncio.CancelledError:
+        if not is_terminated:
+            raise
+        return ExitStatus(ExitCode.TERMINATED, "terminated")
+    except UsageProblem as error:
         return ExitStatus(ExitCode.USAGE, str(error))
+    except (InvalidExecutionIdError, MissingApiKeyError, *REFUSALS) as error:
+        return ExitStatus(ExitCode.USAGE, in_terms_of_the_command(str(error)))
     except (OutputError, TruebitError) as error:
-        return ExitStatus(ExitCode.NO_FINAL_STATE, str(error))
+        return ExitStatus(ExitCode.NO_FINAL_STATE, in_terms_of_the_command(str(error)))
+
+
+@contextlib.contextmanager
+def _on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    except NotImplementedError:  # on Windows, where nobody sends it
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

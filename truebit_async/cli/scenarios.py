@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from truebit_async.cli.exit_codes import OutcomeCategory
+from truebit_async.cli.categories import OutcomeCategory
 from truebit_async.testing import Reply, Simulator
 
 
@@ -34,12 +34,12 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("success", 18, "the nodes agree that the run succeeded", OutcomeCategory.SUCCEEDED),
-    Scenario("flaky", 5, "two polls get a 500, then success", OutcomeCategory.SUCCEEDED),
-    Scenario("failed", 5, "the nodes agree that the run failed", OutcomeCategory.FAILED),
-    Scenario("indeterminate", 4, "the nodes reach no consensus", OutcomeCategory.INDETERMINATE),
-    Scenario("error", 4, "the execution ends with an error", OutcomeCategory.ERROR),
-    Scenario("missing", 2, "the dispatcher does not know the ID (404)", OutcomeCategory.NO_FINAL_STATE),
+    Scenario("success", 18, "the run succeeded", OutcomeCategory.SUCCEEDED),
+    Scenario("flaky", 5, "two polls get a 500", OutcomeCategory.SUCCEEDED),
+    Scenario("failed", 5, "the run failed", OutcomeCategory.FAILED),
+    Scenario("indeterminate", 4, "no consensus", OutcomeCategory.INDETERMINATE),
+    Scenario("error", 4, "ends with an error", OutcomeCategory.ERROR),
+    Scenario("missing", 2, "unknown ID (404)", OutcomeCategory.NO_FINAL_STATE),
 )
 
 

@@ -8,39 +8,64 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import click
+from tenacity import wait_random
 
-from truebit_async.cli.exit_codes import ExitCode
+from truebit_async.cli.hints import in_terms_of_the_command
 from truebit_async.cli.log import log_to
-from truebit_async.cli.options import TaskKind
+from truebit_async.cli.options import Budgets, Connection, TaskKind
 from truebit_async.cli.output import print_to_stderr
-from truebit_async.cli.runner import ExitStatus
 from truebit_async.events import Listener
 from truebit_async.policy import PollPolicy
 from truebit_async.session import TruebitSession
 from truebit_async.tasks import Tasks
 
+DEFAULT_CONCURRENCY = 64
 
-def make_session(base_url: str | None, api_key: str | None, policy: PollPolicy, *listeners: Listener) -> TruebitSession:
-    """Return a session, or exit if a value in the environment is wrong."""
+_SPREAD = 0.2  # of an --interval, so that executions that started together do not stay together
+
+
+def make_session(connection: Connection, budgets: Budgets, *listeners: Listener, shards: int = 1) -> TruebitSession:
+    """Return the session of a command.
+
+    Args:
+        connection: which dispatcher to ask, and as whom.
+        budgets: how long to wait, and how often to ask.
+        listeners: hear every event.
+        shards: how many processes share the rate.
+
+    Raises:
+        click.UsageError: a value in the environment is wrong.
+    """
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as caught:
         try:
-            session = TruebitSession(base_url, api_key=api_key, policy=policy, listeners=listeners)
+            session = TruebitSession(
+                connection.base_url,
+                api_key=connection.api_key,
+                policy=make_policy(budgets),
+                listeners=listeners,
+                max_rate=None if budgets.max_rate is None else budgets.max_rate / shards,
+                max_concurrency=budgets.max_concurrency or DEFAULT_CONCURRENCY,
+            )
         except ValueError as error:  # the options were checked when they were parsed
-            ExitStatus(ExitCode.USAGE, f"wrong value in the environment: {error}").exit()
+            message = f"wrong value in the environment: {in_terms_of_the_command(str(error))}"
+            raise click.UsageError(message) from None
     for warning in caught:
-        print_to_stderr(f"truebit-async: warning: {warning.message}")
+        print_to_stderr(f"truebit-async: warning: {in_terms_of_the_command(str(warning.message))}")
     return session
 
 
-def make_policy(deadline: float | None = None, not_found_grace: float | None = None) -> PollPolicy:
-    """Return the budgets of a command.
-
-    Args:
-        deadline: the ``--deadline`` in seconds; None takes the default.
-        not_found_grace: the ``--not-found-grace`` in seconds; None is zero.
-    """
-    policy = PollPolicy()
-    return attrs.evolve(policy, deadline=deadline or policy.deadline, not_found_grace=not_found_grace or 0.0)
+def make_policy(budgets: Budgets) -> PollPolicy:
+    """Return the policy of a command."""
+    interval = budgets.interval
+    chosen: dict[str, Any] = {
+        "deadline": budgets.deadline,
+        "not_found_grace": budgets.not_found_grace,
+        "request_timeout": budgets.request_timeout,
+        "max_consecutive_errors": budgets.max_errors,
+        "wait": None if interval is None else wait_random(interval * (1 - _SPREAD), interval * (1 + _SPREAD)),
+    }
+    return attrs.evolve(PollPolicy(), **{name: value for name, value in chosen.items() if value is not None})
 
 
 def tasks_of(session: TruebitSession, kind: TaskKind) -> Tasks[Any, Any]:

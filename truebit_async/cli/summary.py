@@ -10,7 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from truebit_async.cli.exit_codes import ExitCode, OutcomeCategory
+from truebit_async.cli.categories import OutcomeCategory
+from truebit_async.cli.causes import Causes
+from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.statistics import Durations
 from truebit_async.events import Finished, Polled, PollEvent
 
@@ -21,6 +23,8 @@ _JSON_NAMES = {
     OutcomeCategory.ERROR: "error",
     OutcomeCategory.NO_FINAL_STATE: "noFinalState",
 }
+_SHOWN_CAUSES = 10
+_TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 class Summary:
@@ -29,19 +33,21 @@ class Summary:
     Attributes:
         total: the number of executions to wait for, as far as the input has been read.
         is_total_known: whether the whole input has been read.
-        skipped: the number of IDs that were skipped because the checkpoint has their final state.
+        skipped: the executions that were skipped because the checkpoint has their final state, by category.
         malformed: the number of malformed lines in the input.
         requests: the number of requests that were answered or failed.
         by_category: the number of finished executions by the category of their outcome.
+        causes: why executions have no final state.
     """
 
     def __init__(self) -> None:
         self.total = 0
         self.is_total_known = False
-        self.skipped = 0
+        self.skipped: Counter[OutcomeCategory] = Counter()
         self.malformed = 0
         self.requests: int = 0
         self.by_category: Counter[OutcomeCategory] = Counter()
+        self.causes: Causes = Causes()
         self._durations = Durations()
         self._started_at = time.monotonic()
 
@@ -54,6 +60,8 @@ class Summary:
                 self.by_category[OutcomeCategory.of(event.outcome.execution)] += 1
                 if event.outcome.execution is not None:
                     self._durations.add(event.outcome.elapsed)
+                elif event.outcome.error is not None:
+                    self.causes.add(event.outcome.error)
 
     @property
     def finished(self) -> int:
@@ -69,8 +77,8 @@ class Summary:
     def headline(self) -> str:
         """The numbers of finished and of all executions, as text."""
         if self.is_total_known:
-            return f"{self.finished} of {self.total} finished"
-        return f"{self.finished} finished of {self.total} read so far"
+            return f"{self.finished:,} of {self.total:,} finished"
+        return f"{self.finished:,} finished of {self.total:,} read so far"
 
     def duration_figures(self) -> list[str]:
         """Return the median and the 95th percentile of the time to verification, as text, if there is one."""
@@ -79,20 +87,31 @@ class Summary:
 
     def as_text(self) -> Group:
         """Return the summary for people to read."""
+        requests = "1 request" if self.requests == 1 else f"{self.requests:,} requests"
+        costs = ", ".join([f"{requests} in {self._elapsed():.1f} s", *self.duration_figures()])
+        table = self._table()
+        # Rich would wrap a title or a caption of the table to the table's width, which is narrow.
+        return Group(Text(self.headline), *([table] if table.row_count else []), *self._cause_lines(), Text(costs))
+
+    def _table(self) -> Table:
         table = Table()
         table.add_column("outcome")
         table.add_column("executions", justify="right")
-        for name, count in [
-            *((category, self.by_category[category]) for category in OutcomeCategory),
-            ("skipped (final state on file)", self.skipped),
-            ("malformed lines", self.malformed),
-        ]:
-            if count:
-                table.add_row(name, str(count))
-        requests = "1 request" if self.requests == 1 else f"{self.requests} requests"
-        costs = ", ".join([f"{requests} in {self._elapsed():.1f} s", *self.duration_figures()])
-        # Rich would wrap a title or a caption of the table to the table's width, which is narrow.
-        return Group(Text(self.headline), *([table] if table.row_count else []), Text(costs))
+        if self.skipped:
+            table.add_column("on file before", justify="right")
+        for category in OutcomeCategory:
+            counts = [self.by_category[category], *([self.skipped[category]] if self.skipped else [])]
+            if any(counts):
+                table.add_row(category, *(f"{count:,}" for count in counts))
+        if self.malformed:
+            table.add_row("malformed lines", f"{self.malformed:,}")
+        return table
+
+    def _cause_lines(self) -> list[Text]:
+        causes = self.causes.most_common()
+        lines = [Text(f"{count:,} {_TIMES} {cause}") for cause, count in causes[:_SHOWN_CAUSES]]
+        rest = sum(count for _, count in causes[_SHOWN_CAUSES:])
+        return [*lines, Text(f"{rest:,} {_TIMES} other causes")] if rest else lines
 
     def as_json(self, exit_code: ExitCode) -> str:
         """Return the summary for programs, as one line of JSON with every field.
@@ -103,8 +122,13 @@ class Summary:
         summary = {
             "outcomes": {name: self.by_category[category] for category, name in _JSON_NAMES.items()},
             "total": self.total,
-            "skipped": self.skipped,
+            "skipped": self.skipped.total(),
+            "skippedOutcomes": {name: self.skipped[category] for category, name in _JSON_NAMES.items()},
             "malformed": self.malformed,
+            "causes": [
+                {"count": count, "type": cause.type, "status": cause.status, "message": cause.message}
+                for cause, count in self.causes.most_common()
+            ],
             "requests": self.requests,
             "seconds": round(self._elapsed(), 3),
             "medianSeconds": _rounded(self._durations.quantile(0.5)),

@@ -1,0 +1,124 @@
+"""Ctrl-C and SIGTERM at any moment, in separate processes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.simulator_process import simulator_process
+from truebit_async.checkpoint import read_checkpoint
+from truebit_async.testing import Simulator
+
+COMMAND = [sys.executable, "-m", "truebit_async"]
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def add_a_few(simulator: Simulator) -> None:
+    simulator.add("quick")
+    simulator.add("endless", status="Running")
+    simulator.deploy_function("ns", "slow", str, running_for=600)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with simulator_process(add_a_few) as url:
+        yield url
+
+
+def start(url: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONWARNINGS": "error", "TRUEBIT_BASE_URL": url, "TRUEBIT_API_KEY": "key"}
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGTERM])
+def test_a_stopped_batch_says_how_to_continue(url: str, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "results.jsonl"
+    process = start(url, "wait", "quick", "endless", "--out", str(out), "--json")
+    while not out.exists() or not out.read_bytes().endswith(b"\n"):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    shown, messages = process.communicate(timeout=10)
+    assert process.returncode == CODES[number]
+    assert json.loads(shown)["summary"]["exitCode"] == CODES[number]
+    what = "interrupted" if number is signal.SIGINT else "terminated"
+    assert messages == f"truebit-async: {what}; to continue {out}, run the same command with --resume\n"
+    assert [record.execution_id for record in read_checkpoint(out)] == ["quick"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
+def test_a_stopped_run_names_its_execution(url: str, number: signal.Signals) -> None:
+    arguments = ["run", "function", "ns/slow", "--input", "7", "--total-solutions", "3", "--required-solutions", "2"]
+    process = start(url, *arguments)
+    assert process.stderr is not None
+    execution_id = process.stderr.readline().split()[-1]
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=10)
+    assert process.returncode == CODES[number]
+    assert f"to wait again: truebit-async wait {execution_id}\n" in messages
+    assert "not submitted" not in messages
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", CODES)
+def test_it_can_be_stopped_from_its_first_line_on(url: str, number: signal.Signals) -> None:
+    """Before that line, Python itself handles the signals."""
+    announce = "import truebit_async.cli as cli; print('started', flush=True); cli.main()"
+    for milliseconds in range(0, 400, 20):
+        process = subprocess.Popen(
+            [sys.executable, "-c", announce, "wait", "--base-url", url, "endless"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        time.sleep(milliseconds / 1000 + 0.002)
+        process.send_signal(number)
+        _, messages = process.communicate(timeout=10)
+        assert "Traceback" not in messages
+        if process.returncode == -signal.SIGTERM:  # it came before its handler
+            assert (number, messages) == (signal.SIGTERM, "")
+            continue
+        assert process.returncode == CODES[number], messages
+        assert messages.splitlines()[-1].startswith(
+            "truebit-async: interrupted" if number is signal.SIGINT else "truebit-async: terminated"
+        )
+
+
+def test_sigterm_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def receive_sigterm() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(importlib.import_module("truebit_async.cli.app"), "run_command", receive_sigterm)
+    from truebit_async.cli import main  # noqa: PLC0415
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 143
+    assert capsys.readouterr().err == "truebit-async: terminated while no request was under way\n"
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_ctrl_c_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module("truebit_async.cli.commands.waiting")
+    monkeypatch.setattr(module, "Path", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(sys, "argv", ["truebit-async", "wait", "id", "--shard", "0/1"])
+    from truebit_async.cli import main  # noqa: PLC0415
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.strip() == "truebit-async: interrupted while no request was under way"
