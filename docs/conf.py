@@ -1,5 +1,6 @@
 """Sphinx configuration."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,30 +11,49 @@ from truebit_async import __version__
 from truebit_async.cli.app import PROGRAM
 from truebit_async.cli.app import app as command_group
 
+sys.path.insert(0, str(Path(__file__).with_name("_extensions")))
+
 project = "truebit_async"
 author = "The truebit_async authors"
 project_copyright = "2026, the truebit_async authors"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "public_names",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
 exclude_patterns = ["_build", "_generated", "*-table.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 2
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # the default one underlines modules as if they were links
 html_static_path = ["_static"]
-html_css_files = ["pictures.css"]
+html_css_files = ["pages.css"]
 html_title = f"truebit_async {__version__}"
 
+autodoc_class_signature = "mixed"
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "mixed"
-python_maximum_signature_line_length = 110
+copybutton_prompt_is_regexp = True
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_line_continuation_character = "\\"
+copybutton_selector = "div:not(.highlight-text):not(.highlight-json) > div.highlight > pre"  # those are output
+napoleon_attr_annotations = True
 napoleon_google_docstring = True
-napoleon_use_ivar = True
+python_maximum_signature_line_length = 88
+python_use_unqualified_type_names = True
 default_role = "any"
-nitpicky = False
-suppress_warnings = ["ref.any"]  # the default role also marks names of other packages
+nitpicky = True
+nitpick_ignore_regex = [  # a build needs no network, so it cannot look up the names of other packages
+    ("any|py:.*", r"(aiohttp|opentelemetry|tenacity)\..*"),
+    ("any|py:.*", r"(asyncio|collections|contextlib|contextvars|enum|logging|os|time)(\..*)?|RuntimeError"),
+]
 
 
 def write_command_reference(app: Sphinx) -> None:

@@ -75,11 +75,11 @@ class SubmissionState(enum.StrEnum):
     """What is known of the submission of a task."""
 
     SENT = "sent"
-    """It was about to be sent, and no response is known: the task may run."""
+    """It was about to be sent, and no response is known, so the task may run."""
     ACCEPTED = "accepted"
     """It has an execution."""
     REFUSED = "refused"
-    """It was refused: the task does not run."""
+    """It was refused, so the task does not run."""
 
 
 @attrs.frozen

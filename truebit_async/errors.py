@@ -17,17 +17,17 @@
     │  ├─ ExecutionIdMismatchError            the reply does not name the execution asked for
     │  ├─ ResponseTooLargeError               the body exceeded max_response_bytes
     │  └─ RedirectError                       redirects are never followed
-    ├─ TransportError                         no response: DNS, connect, TLS, reset, cut-off body
+    ├─ TransportError                         no response, or one that was cut off
     │  ├─ RequestTimeoutError (TimeoutError)  one exchange ran past request_timeout
     │  └─ SubmissionUncertainError            nobody knows whether a submission has arrived
     ├─ VerificationTimeoutError (TimeoutError)  the deadline of the whole wait passed
     ├─ VerificationFailedError                there is no verified success
     │  ├─ StillRunningError                   the status is Running
     │  ├─ IndeterminateError                  verificationStatus Indeterminate
-    │  └─ ExecutionFailedError                the status is Error, or a Success with a failed run
-    ├─ MissingApiKeyError, SubmissionLimitError  no request was sent: no API key; max_submissions was reached
+    │  └─ ExecutionFailedError                Error, or a Success with a failed run
+    ├─ MissingApiKeyError, SubmissionLimitError  no request was sent
     ├─ SessionClosedError                     the session was closed
-    └─ CheckpointError, NoFinalStateError, AuditError  of `truebit_async.checkpoint` and `truebit_async.audit`
+    └─ CheckpointError, NoFinalStateError, AuditError  of checkpoints and audits
 
 Every error has an ``execution_id``, a ``kind`` and ``may_have_run``. Its text is one line: what happened, to which
 execution, what to do. Text from a server is quoted with escapes. All errors pickle and copy.
@@ -156,7 +156,7 @@ class ApiError(TruebitError):
 
     @property
     def requested_pause(self) -> float:
-        """Seconds for which the server asked for no requests at all: ``retry_after`` of a 429 or 503; otherwise 0."""
+        """Seconds for which the server asked for no requests at all (``retry_after`` of a 429 or 503); otherwise 0."""
         return (self.retry_after or 0.0) if self.status in (429, 503) else 0.0
 
     def __str__(self) -> str:

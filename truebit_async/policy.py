@@ -15,7 +15,7 @@ from truebit_async.errors import ExecutionNotFoundError, TruebitError, UnknownSt
 __all__ = ["PollPolicy", "WaitStrategy"]
 
 WaitStrategy = wait_base | Callable[[RetryCallState], float]
-"""What decides how long to sleep before the next poll: a tenacity wait strategy or a function like one."""
+"""What decides how long to sleep before the next poll, a tenacity wait strategy or a function like one."""
 
 
 def _default_wait() -> WaitStrategy:

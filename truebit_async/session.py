@@ -49,9 +49,9 @@ class TruebitSession:
         listeners: quick functions that are called with every event: see `truebit_async.events`.
 
     Attributes:
-        functions: the function tasks. ``get_execution_status``, ``wait_for_verification``,
+        functions: the function tasks, as `Tasks`. ``get_execution_status``, ``wait_for_verification``,
             ``wait_for_verifications`` and ``watch`` of the session are short forms of its methods.
-        apis: the API tasks. Waits for both kinds share the caps of the session.
+        apis: the API tasks, as `Tasks`. Waits for both kinds share the caps of the session.
 
     Raises:
         TypeError: an argument has the wrong type; the message names it.

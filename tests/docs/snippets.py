@@ -225,7 +225,7 @@ def _run_sh(page: Page, example: Example) -> None:
 def _run_console(page: Page, example: Example) -> None:
     page.begin(example.region)
     for entry in re.split(r"^\$ ", example.parsed, flags=re.MULTILINE)[1:]:
-        command, _, shown = entry.strip("\n").partition("\n")
+        command, _, shown = entry.strip("\n").replace("\\\n", "").partition("\n")
         if NEVER_ENDS.search(command):
             _leave_running(page, command, shown or SERVES)
         elif shown:

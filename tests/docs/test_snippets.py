@@ -76,6 +76,10 @@ async with TruebitSession("https://run.truebit.network") as session:
 
 BAD: dict[str, tuple[list[tuple[str, str]], str]] = {
     "wrong output of a command": ([("console", "$ echo a\nb")], "The page shows:\nb\n\nIt printed:\na"),
+    "wrong output of a command in two lines": (
+        [("console", "$ echo a \\\n    b\nc")],
+        "The page shows:\nc\n\nIt printed:\na b",
+    ),
     "wrong output of Python": ([("python", "print(1)"), ("text", "2")], "The page shows:\n2"),
     "wrong output of a server": ([("console", "$ truebit-async simulate\nhello")], "still running after"),
     "a server that ends": ([("console", "$ truebit-async simulate --port x")], "Invalid value for '--port'"),

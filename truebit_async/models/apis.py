@@ -117,7 +117,7 @@ class TransferredBytes:
 class ApiExecution(AnyExecution[dict[str, object]]):
     """The state of one execution of an API task.
 
-    The call is made once, for the hub. So a Success is the statement of one party, and no consensus of nodes.
+    The call is made once. So a Success is the statement of one party, and no consensus of nodes.
 
     Attributes:
         kind: ``"api"``.
