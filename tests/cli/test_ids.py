@@ -24,7 +24,7 @@ from truebit_async.testing import Simulator
 def parsed(content: bytes, column: str | None = None) -> tuple[list[str], list[str]]:
     """Return the IDs in a source, and what is wrong with it."""
     problems: list[str] = []
-    return IdParser("ids", problems.append, column).parse_all(content.split(b"\n")), problems
+    return list(IdParser("ids", problems.append, column).parse_all(content.split(b"\n"))), problems
 
 
 def in_csv(text: str) -> tuple[list[str], list[str]]:

@@ -388,10 +388,10 @@ class Poller:
 
     def _remove(self, waiter: Waiter[Any]) -> None:
         was_asleep = waiter.phase is Phase.ASLEEP
+        self._deadlines.remove(waiter)  # first: Ctrl-C may interrupt this, and `discard_all` goes on
         waiter.phase = Phase.OVER
         if was_asleep:
             self._due.note_stale()
-        self._deadlines.remove(waiter)
         if self._registry.remove(waiter):
             self._requests.cancel(waiter.target)
 

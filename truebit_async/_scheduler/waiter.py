@@ -95,14 +95,14 @@ class WaiterGroup(Generic[ResultT]):
         """Remove a waiter that is over."""
         self.own_contexts.pop(waiter, None)
         previous, following = waiter.previous, waiter.next
-        if previous is None:
-            self.first = following
-        else:
-            previous.next = following
         if following is None:
             self.last = previous
         else:
             following.previous = previous
+        if previous is None:
+            self.first = following
+        else:
+            previous.next = following
         waiter.previous = waiter.next = None
 
 

@@ -12,7 +12,13 @@ from truebit_async.cli.commands.trying import demo, simulate
 from truebit_async.cli.commands.waiting import results, status, wait
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.help import Group
-from truebit_async.cli.output import OutputError, print_to_stderr, print_to_stdout, reopen_standard_streams
+from truebit_async.cli.output import (
+    OutputError,
+    print_to_stderr,
+    print_to_stdout,
+    reopen_standard_streams,
+    with_unfailing_stderr,
+)
 
 PROGRAM = "truebit-async"
 
@@ -71,6 +77,11 @@ def run_command() -> int:
         KeyboardInterrupt: Ctrl-C was pressed while no event loop ran.
     """
     reopen_standard_streams()
+    with with_unfailing_stderr():
+        return _run()
+
+
+def _run() -> int:
     try:
         code = app.main(prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

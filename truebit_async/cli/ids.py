@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async.cli.lines import MAX_LINE
@@ -57,15 +57,17 @@ class IdParser:
             self._report(str(error))
             return None
 
-    def parse_all(self, lines: Iterable[bytes]) -> list[str]:
-        """Return the IDs in all lines of the source.
+    def parse_all(self, lines: Iterable[bytes]) -> Iterator[str]:
+        """Yield the IDs in all lines of the source.
 
         Raises:
             UsageProblem: the source cannot be read at all.
         """
-        ids = [execution_id for line in lines if (execution_id := self.parse(line)) is not None]
+        for line in lines:
+            execution_id = self.parse(line)
+            if execution_id is not None:
+                yield execution_id
         self._finish()
-        return ids
 
     async def stream(self, known_ids: Iterable[str], lines: AsyncIterable[bytes]) -> AsyncIterator[str]:
         """Yield the known IDs first, and then the ID of each line as it arrives.

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TextIO, cast
 
 import click
 
@@ -73,6 +73,34 @@ def _explained() -> Iterator[None]:
 def print_to_stderr(message: str) -> None:
     """Print a message to stderr, on one line and with control characters escaped."""
     print(one_line(message), file=sys.stderr)
+
+
+class _UnfailingStream:
+    """A stream that drops what cannot be written: nothing depends on messages, and exit codes must stay right.
+
+    Args:
+        stream: the stream.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def with_unfailing_stderr() -> contextlib.AbstractContextManager[object]:
+    """Return a context manager in which messages that cannot be written are dropped, for example on a full disk."""
+    return contextlib.redirect_stderr(cast("TextIO", _UnfailingStream(sys.stderr)))
 
 
 def stdout_is_a_pipe() -> bool:

@@ -53,8 +53,7 @@ def result_line(
     before, after = f" {one_line(execution_id)}  ", "" if seconds is None else f"  {seconds:.1f} s"
     text = one_line(text)
     if is_shortened:
-        room = shutil.get_terminal_size().columns - len(mark + before + after)
-        text = _fitted(text, max(room, _SMALLEST_WIDTH))
+        text = _shortened(text, beside=mark + before + after)
     if has_colours(sys.stdout):
         mark, after = click.style(mark, fg=colour, bold=True), click.style(after, dim=True) if after else ""
         text = text if category is OutcomeCategory.SUCCEEDED else click.style(text, fg=colour)
@@ -62,9 +61,11 @@ def result_line(
     return line if _can_print(line) else line.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _fitted(text: str, width: int) -> str:
+def _shortened(text: str, *, beside: str) -> str:
+    """Return the beginning of a text that fits on a line of the terminal, beside another text."""
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415  # `status` does without Rich
 
+    width = max(shutil.get_terminal_size().columns - cell_len(beside), _SMALLEST_WIDTH)
     return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1).rstrip()}…"
 
 

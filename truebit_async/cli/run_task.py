@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import sys
@@ -157,7 +156,10 @@ class RunTask:
         check_stdout()
         session = make_session(self.connection, self.budgets)
         with logging_to(print_to_stderr, verbose=self.connection.verbose):
-            status = run(lambda: self._submit_and_wait(session))
+            try:
+                status = run(lambda: self._submit_and_wait(session))
+            except BrokenPipeError:
+                status = ExitStatus(ExitCode.NO_FINAL_STATE, "nobody reads stdout")
         code = self._tell_what_became_of_it(status)
         return attrs.evolve(status, code=code).report()
 
@@ -181,8 +183,7 @@ class RunTask:
 
     def _tell(self, execution_id: str) -> None:
         self.execution_id = execution_id
-        with contextlib.suppress(OSError):  # stdout gets it too
-            print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
+        print_to_stderr(f"truebit-async: submitted; the execution ID is {execution_id}")
 
     def _tell_what_became_of_it(self, status: ExitStatus) -> ExitCode:
         """Say what the exit code cannot say alone, and return the exit code."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import select
+import stat
 import sys
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,8 @@ from truebit_async.sharding import Shard
 
 ExecutionIds = Iterable[str] | AsyncIterable[str]
 AnyCheckpoint = Checkpoint[Any]
+
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -117,6 +123,7 @@ class Wait:
                     async for outcome in outcomes:
                         categories.add(OutcomeCategory.of(outcome.execution))
                         if checkpoint is None:
+                            await _until_stdout_has_room()
                             progress.print_result(self._result(outcome))
                         else:
                             checkpoint.write(outcome)
@@ -154,7 +161,7 @@ class Wait:
         known_ids = list(self.execution_ids)
         for name in self.sources:
             if name != "-":
-                known_ids += _read_ids(name, IdParser(name, report_malformed, self.column))
+                known_ids += self._read_ids(name, IdParser(name, report_malformed, self.column))
         if "-" not in self.sources:
             return known_ids
         if sys.stdin is None:  # it was closed, and its number may belong to another file by now
@@ -164,6 +171,17 @@ class Wait:
             print_to_stderr("reading IDs from stdin, one per line; Ctrl-D ends the input")
         lines = stack.enter_context(LineReader(sys.stdin.fileno()))
         return IdParser("stdin", report_malformed, self.column).stream(known_ids, lines)
+
+    def _read_ids(self, path: str, parser: IdParser) -> Iterator[str]:
+        """Yield the IDs in a file, but not those of other shards: they could fill the memory."""
+        try:
+            with Path(path).open("rb") as file:
+                for execution_id in parser.parse_all(line.removesuffix(b"\n") for line in file):
+                    if self.shard is None or execution_id in self.shard:
+                        yield execution_id
+        except OSError as error:
+            msg = f"cannot read IDs from {path}: {error.strerror or error}"
+            raise UsageProblem(msg) from None
 
     def _open_checkpoint(self, stack: contextlib.ExitStack) -> AnyCheckpoint | None:
         if self.out is None:
@@ -189,10 +207,9 @@ class Wait:
         return "" if self.out is None else f"; to continue {self.out}, run the same command with --resume"
 
 
-def _read_ids(path: str, parser: IdParser) -> list[str]:
-    try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        msg = f"cannot read IDs from {path}: {error.strerror or error}"
-        raise UsageProblem(msg) from None
-    return parser.parse_all(lines)
+async def _until_stdout_has_room() -> None:
+    """Wait while the reader of stdout does not read: a write would stop the event loop, and Ctrl-C with it."""
+    mode = os.fstat(1).st_mode
+    may_be_full = os.name == "posix" and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode))
+    while may_be_full and not select.select([], [1], [], 0)[1]:  # noqa: ASYNC110  # not every loop can watch stdout
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from typing import Any
+from unittest import mock
 
 import attrs
 import pytest
@@ -713,6 +714,35 @@ async def test_leaving_a_batch_of_many_is_done_at_once_if_it_is_cancelled() -> N
     leaving.cancel()
     await asyncio.wait([leaving])
     assert poller.poller._registry.size == 0
+
+
+@pytest.mark.parametrize("part", ["_due.note_stale", "_deadlines.remove", "_registry.remove"])
+@pytest.mark.parametrize("after", [True, False])
+async def test_a_second_ctrl_c_while_a_batch_is_left_does_not_make_it_endless(part: str, after: bool) -> None:
+    poller = FakeDispatcher().poller()
+    group = WaiterGroup(poller.source, EVERY_SECOND, lambda *_: None)
+    for number in range(10):
+        poller.start_in(group, str(number))
+    owner, name = part.split(".")
+    owner = getattr(poller.poller, owner)
+    real, calls = getattr(owner, name), 0
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        assert calls < 100, "it is endless"
+        if calls != 3:
+            return real(*arguments)
+        if after:
+            real(*arguments)
+        raise KeyboardInterrupt
+
+    with (
+        mock.patch.object(type(owner), name, lambda _, *arguments: interrupted(*arguments)),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        await poller.poller.discard_all(group)
+    assert group.first is None
 
 
 async def test_a_wait_that_begins_while_a_result_is_handed_out_holds_nothing_up() -> None:
