@@ -223,6 +223,11 @@ def test_a_row_that_is_too_long_does_not_fill_the_memory(monkeypatch: pytest.Mon
     assert found[-2:] == ["id-199999", "last"]
 
 
+def test_many_rows_with_line_breaks_are_not_one_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_ids, "MAX_LINE", 50)
+    assert in_csv("id,x\n" + 'a,"two\nlines"\n' * 10) == (["a"] * 10, [])
+
+
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
