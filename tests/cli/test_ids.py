@@ -145,7 +145,7 @@ def test_indented_json_waits_for_nothing_of_its_own(server: Simulator, wait: Wai
     ran = wait(b'{\n  "executionId": "a"\n}\n', "-q")
     assert ran.code == 3
     assert f"{wait.name}:1: not a JSON object with an executionId\n" in ran.err
-    assert f"{wait.name}:2: a space, a comma or a quote is no part of a plain ID; write one ID per line" in ran.err
+    assert f"{wait.name}:2: a space, comma, quote or bracket is no part of a plain ID; write one ID per line" in ran.err
     assert "a" not in ran.lines
 
 

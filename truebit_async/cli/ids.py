@@ -171,10 +171,8 @@ def _parse(line: bytes) -> str | None:
         msg = "a JSON array; write one ID per line: jq -r '.[]' FILE"
         raise ValueError(msg)
     if not entry.startswith("{"):
-        if any(char in entry for char in " ,;\"'"):
-            msg = (
-                "a space, a comma or a quote is no part of a plain ID; write one ID per line, or give --column for CSV"
-            )
+        if any(char in entry for char in " ,;\"'{}[]"):
+            msg = "a space, comma, quote or bracket is no part of a plain ID; write one ID per line, or give --column"
             raise ValueError(msg)
         return check_execution_id(entry)
     try:

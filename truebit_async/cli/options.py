@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from truebit_async.cli.api_key import read_api_key
 from truebit_async.cli.duration import EXAMPLES, parse_duration
@@ -136,6 +137,11 @@ COUNT = Checked("count", _parse_count)
 FILE = click.Path(path_type=Path)
 
 
+def complete_files(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the name of a file."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 option: Callable[..., Decorator] = functools.partial(click.option, cls=Option)
 """As `click.option`, with the argument ``section``."""
 
@@ -180,6 +186,7 @@ connection_options = _as_one_argument(
         "api_key",
         metavar="FILE",
         type=Checked("file", read_api_key),
+        shell_complete=complete_files,
         help="Read the API key from a file. Default: the variable TRUEBIT_API_KEY.",
         section=DISPATCHER,
     ),

@@ -13,6 +13,7 @@ from truebit_async.cli.options import (
     INPUT_AND_OUTPUT,
     Connection,
     ResultFormat,
+    complete_files,
     connection_options,
     format_option,
     option,
@@ -88,7 +89,7 @@ def invoice(execution_id: str, *, out: Path | None, connection: Connection) -> E
         (ExitCode.NO_FINAL_STATE, "no signer could be compared, or some evidence could not be fetched"),
     ],
 )
-@click.argument("sources", metavar="ID|FILE...", nargs=-1, required=True)
+@click.argument("sources", metavar="ID|FILE...", nargs=-1, required=True, shell_complete=complete_files)
 @option(
     "--trust", metavar="ADDRESS", multiple=True, help="An address that is trusted to sign. May be given several times."
 )

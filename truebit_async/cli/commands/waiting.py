@@ -18,6 +18,7 @@ from truebit_async.cli.options import (
     Connection,
     ResultFormat,
     TaskKind,
+    complete_files,
     connection_options,
     format_option,
     kind_option,
@@ -98,6 +99,7 @@ def status(
     "sources",
     metavar="FILE",
     multiple=True,
+    shell_complete=complete_files,
     help="Read IDs from a file, one per line, plain or as JSON. - reads lines from stdin as they arrive. "
     "May be given several times.",
     section=INPUT_AND_OUTPUT,
@@ -200,7 +202,7 @@ def wait(  # noqa: PLR0913  # one parameter per option
     exit_codes=[
         (ExitCode.SUCCEEDED, "all verified and succeeded"),
         (ExitCode.NOT_SUCCEEDED, "all final, but not all succeeded"),
-        (ExitCode.USAGE, "a file cannot be read, or is not one that wait has written"),
+        (ExitCode.USAGE, "a file cannot be read or is not one that wait has written, or there is no result"),
         (
             ExitCode.NO_FINAL_STATE,
             "at least one without a final state, or a shard is missing or unfinished",
