@@ -141,7 +141,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let pytest-asyncio end the async fixtures of one loop before a test runs on another.
 
-    It does so only if a plugin has the hook. It does not call the hook any more.
+    pytest-asyncio does so only if a plugin has the hook. The hook is not called at this point.
     """
     if any(item.get_closest_marker("virtual_time") for item in session.items):
         session.config.pluginmanager.register(_VirtualTimeLoops())

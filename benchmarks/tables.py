@@ -37,7 +37,7 @@ IDS = 100_000_000
 SHARDS = 16
 EACH = IDS // SHARDS
 POLLS_PER_ID = 10
-ALLOWED = 1000  # polls per second, in the example of a dispatcher that sets the pace
+ALLOWED = 1000  # polls per second, in the example of a dispatcher that limits the rate
 MAX_PENDING = 100_000  # the default of wait_for_verifications()
 
 
@@ -140,9 +140,9 @@ def _conclusion(f: _Figures) -> str:
     alone = f.polling + f.writing
     return (
         f"One process sends about {f.rate:,.0f} polls per second with one core, and keeps a million pending IDs in "
-        f"{f.million:,.0f} MB. Shards use more cores, so they pay if the dispatcher answers more polls than that. They "
-        f"do not pay if the dispatcher sets the pace: with `--max-rate 200`, one process needs {200 / f.rate:.1%} of a "
-        f"core.\n\n"
+        f"{f.million:,.0f} MB. Shards use more cores, so they help if the dispatcher answers more polls than that. "
+        f"They do not help if the dispatcher limits the rate: with `--max-rate 200`, one process needs "
+        f"{200 / f.rate:.1%} of a core.\n\n"
         f"One process polls 100 million executions that have ended in {_duration(alone)}. {SHARDS} shards on {SHARDS} "
         f"cores do it in {_duration(alone / SHARDS + f.skipping)}, if the dispatcher answers {SHARDS * f.rate:,.0f} "
         f"polls per second. They need {_size(SHARDS * f.memory)} of memory and {_size(IDS * f.line)} of disk in all. "

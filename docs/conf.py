@@ -65,8 +65,7 @@ def write_command_reference(app: Sphinx) -> None:
 
 def help_of(path: str, entry: click.Command) -> Iterator[str]:
     """Yield a section with the help of a command, and one for each of its commands."""
-    context = click.Context(entry, info_name=path, terminal_width=88)
-    context.help_option_names = ["-h", "--help"]
+    context = click.Context(entry, info_name=path, terminal_width=88, **command_group.context_settings)
     yield f"## `{path}`\n\n```text\n{entry.get_help(context)}\n```\n"
     if isinstance(entry, click.Group):
         for name, command in entry.commands.items():

@@ -1,4 +1,4 @@
-"""A batch on a Dask cluster: each shard is a task, and the driver gets each outcome as soon as it is there.
+"""A batch on a Dask cluster: each shard is a task, and the driver gets each outcome as soon as it is known.
 
 Run it from a checkout, with the extra `examples`; without `--scheduler` it starts a cluster on this machine::
 
@@ -6,11 +6,11 @@ Run it from a checkout, with the extra `examples`; without `--scheduler` it star
 
 It prints one line of JSON for each execution. The folder `results` gets a checkpoint for each shard. The driver and all
 workers must find the folder and `ids.txt` under the same path, on a file system whose locks hold between machines. A
-shard takes a thread of a worker, and no processor worth mentioning: let a worker have many threads.
+shard occupies a thread of a worker but hardly any CPU, so give each worker many threads.
 
 If a worker is killed, Dask gives its shards to another one, which resumes them from their checkpoints. If the driver is
-killed, run the same command again. It joins tasks that still run, and resumes the others. Nobody asks again for an
-execution whose final state is on disk. Exit codes, for a scheduler:
+killed, run the same command again. It joins tasks that still run, and resumes the others. Executions whose
+final state is on disk are not polled again. Exit codes, for a scheduler:
 
     0  every execution was verified and succeeded
     1  unexpected error: see the traceback
@@ -80,15 +80,15 @@ def run_batch(
     send none. So whatever has not come when a shard ends is read from its checkpoint.
     """
     topic = f"truebit-{directory}"
-    news: SimpleQueue[Record[Execution] | Future[None]] = SimpleQueue()
-    client.subscribe_topic(topic, lambda event: news.put(pickle.loads(event[1])))  # noqa: S301  # as Dask does
+    arrivals: SimpleQueue[Record[Execution] | Future[None]] = SimpleQueue()
+    client.subscribe_topic(topic, lambda event: arrivals.put(pickle.loads(event[1])))  # noqa: S301  # from our own workers
     running: dict[Future[None], Shard] = {}
     for shard in (Shard(index, shard_count) for index in range(shard_count)):
         arguments = (shard, ids_file, directory, max_rate / shard_count, topic)
         # The key is the same in each run, so that a task that still runs is joined and not started a second time.
         future = client.submit(wait_for_shard, *arguments, key=f"{topic}-{shard}")
         fire_and_forget(future)  # it goes on if the driver dies
-        future.add_done_callback(news.put)
+        future.add_done_callback(arrivals.put)
         running[future] = shard
 
     missing: list[set[str]] = [set() for _ in running]  # the IDs of each shard that have not been yielded
@@ -96,7 +96,7 @@ def run_batch(
         missing[shard_of(execution_id, shard_count)].add(execution_id)
     while running:
         records: Iterable[Record[Execution]]
-        match news.get():
+        match arrivals.get():
             case Record() as record:
                 records = [record]
             case Future() as future:

@@ -139,7 +139,7 @@ __all__ = [
     "wait_for_verification",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
     # Names are loaded when they are first used, so that the command starts without aiohttp.
     _MODULES = ("errors", "_checkpoint_errors", "models", "policy", "events", "tasks", "session")
 

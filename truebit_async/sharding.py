@@ -1,4 +1,4 @@
-"""Partitions of a batch: each shard has the execution IDs whose hash falls to it.
+"""Shards of a batch. The hash of an execution ID determines its shard.
 
 The hash is stable: it is the same in every process, on every machine and in every version of Python. So N copies of a
 program, each with its own shard, wait for every ID exactly once.
@@ -47,7 +47,7 @@ def shard_of(execution_id: str, shards: int) -> int:
 
 @attrs.frozen
 class Shard:
-    """One part of a batch. ``execution_id in shard`` tells whether an execution belongs to it.
+    """One shard of a batch. ``execution_id in shard`` tells whether an execution belongs to it.
 
     Attributes:
         index: its number, from 0 to ``count - 1``.
@@ -78,7 +78,7 @@ class Shard:
             text: the index and the count, with a slash between them.
 
         Raises:
-            ValueError: the text names none.
+            ValueError: the text is not a valid shard.
         """
         shard = cls._of_match(_match_shard(text))
         if shard is None:
@@ -88,7 +88,7 @@ class Shard:
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> Self | None:
-        """Return the shard whose results a file holds by its name; None if the name is not like ``file_name``.
+        """Return the shard that the name of a file stands for; None if the name is not like ``file_name``.
 
         Args:
             path: the file.
@@ -97,7 +97,9 @@ class Shard:
 
     @classmethod
     def _of_match(cls, match: re.Match[str] | None) -> Self | None:
-        index, count = (0, 0) if match is None else map(int, match.groups())
+        if match is None:
+            return None
+        index, count = map(int, match.groups())
         return cls(index, count) if index < count else None
 
     @property

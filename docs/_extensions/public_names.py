@@ -29,7 +29,7 @@ SHORTER = {
     "= Ellipsis": "= ...",
     "= NOTHING": "= ...",
 }
-"""What signatures have in place of the names of types, and of defaults that are made anew each time."""
+"""Shorter forms in signatures: names of types, and ``...`` for defaults that are made for each call."""
 
 TYPE_VARIABLE = re.compile(r"truebit_async\..*\.((?:Task|Execution|Output)T)(?:_co)?")
 """The pages that show one say what it stands for."""
@@ -115,7 +115,7 @@ def shorten_signature(
 def shorten_types(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Show the type of an attribute beside its name, and leave out the parameters of what only the package makes."""
     attribute = 0
-    for at, line in enumerate(lines):
+    for at, line in enumerate(lines):  # the length of the list stays the same
         if line.startswith(".. attribute::"):
             attribute = at
         elif line.startswith("   :type: "):
@@ -128,7 +128,7 @@ def shorten_types(app: Sphinx, what: str, name: str, thing: object, options: obj
 
 
 def write_tree_of_errors(app: Sphinx) -> None:
-    """Write the tree of the errors with links, out of the docstring of their module."""
+    """Write the tree of errors in the docstring of `errors` to a page, with links."""
     tree = (errors.__doc__ or "").partition("::\n\n")[2].partition("\n\n")[0]
     linked = re.sub(
         r"\b\w+Error\b", lambda name: f"{{py:exc}}`~{PATHS[name[0]]}`" if name[0] in PATHS else name[0], tree

@@ -95,3 +95,10 @@ def test_wrong_values(run: Run, option: str, value: str) -> None:
     ran = run("wait", "id", f"{option}={value}")
     assert (ran.code, ran.out) == (2, "")
     assert f"Invalid value for '{option}': '{value}' is not a" in ran.err
+
+
+@pytest.mark.parametrize("others", [["--json"], ["--out", "out.jsonl"], ["--shard", "0/2"]])
+def test_a_format_that_would_be_ignored_is_refused(run: Run, others: list[str]) -> None:
+    ran = run("wait", "id", "--format", "text", *others)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--format goes neither with --json nor with --out or --shard" in ran.err

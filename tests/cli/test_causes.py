@@ -31,7 +31,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
         (errors.TransportError("a-1", "refused"), "TransportError: refused."),
         (errors.UnexpectedResponseError("a-1", 200, "no JSON", ""), "200 UnexpectedResponseError: no JSON."),
         (errors.InvalidExecutionIdError("a\tb", "control characters"), "InvalidExecutionIdError: control"),
-        (errors.SessionClosedError("a-1"), "SessionClosedError: The session was closed before"),
+        (errors.SessionClosedError("a-1"), "SessionClosedError. Open a new"),
         (
             errors.VerificationTimeoutError("a-1", 60.0, None, None, 3, 60.0),
             "VerificationTimeoutError: no final state within 60 s. Wait again",

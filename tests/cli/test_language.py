@@ -10,7 +10,7 @@ import pytest
 from tests.cli.command import Run
 from truebit_async import errors
 from truebit_async.cli.app import app
-from truebit_async.cli.hints import _HINTS, in_terms_of_the_command, way_out_of
+from truebit_async.cli.hints import _HINTS, hint_for, in_terms_of_the_command
 from truebit_async.testing import Reply, Simulator
 
 COMMANDS = {
@@ -30,7 +30,7 @@ def test_no_hint_names_an_option_that_the_command_does_not_have(name: str) -> No
     options = {option for parameter in command.params for option in parameter.opts}
     with click.Context(command):
         for error_class in _HINTS:
-            text = way_out_of(error_class)
+            text = hint_for(error_class)
             assert set(re.findall(r"--[a-z-]+", text)) <= options
             assert not re.search(r"PollPolicy|api_key=|max_rate|session\b", text)
             assert text[:1].isupper() or text == ""
@@ -38,9 +38,9 @@ def test_no_hint_names_an_option_that_the_command_does_not_have(name: str) -> No
 
 
 def test_without_a_command_no_option_is_named() -> None:
-    assert way_out_of(errors.ServerError) == "Try later, since the server may recover."
-    assert way_out_of(errors.RedirectError) == ""
-    assert way_out_of(errors.IndeterminateError) == errors.IndeterminateError.hint
+    assert hint_for(errors.ServerError) == "Try later, since the server may recover."
+    assert hint_for(errors.RedirectError) == ""
+    assert hint_for(errors.IndeterminateError) == errors.IndeterminateError.hint
 
 
 def test_an_error_within_an_error_is_translated_too() -> None:

@@ -370,7 +370,13 @@ def test_an_empty_shard_among_others_is_fine(run: Run, tmp_path: Path) -> None:
     assert run("results", *files).code == 0
     ran = run("results", files[1])
     assert ran.code == 3
-    assert [line.partition(" in ")[0] for line in ran.err.splitlines()] == [
-        "truebit-async: there is no file of these shards: 0/2",
-        "truebit-async: no result is",
-    ]
+    assert ran.err == "truebit-async: there is no file of these shards: 0/2\n"
+
+
+def test_a_finished_batch_without_ids_has_no_result_and_no_problem(run: Run, tmp_path: Path) -> None:
+    file = write(tmp_path / "results-00-of-01.jsonl")
+    ran = run("results", file)
+    assert (ran.code, "no result is in" in ran.err) == (3, True)
+    (tmp_path / "results-00-of-01.summary.json").touch()
+    ran = run("results", file)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")

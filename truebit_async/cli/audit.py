@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from truebit_async.audit import (
 )
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.hints import in_terms_of_the_command
-from truebit_async.cli.options import Budgets, Connection, ResultFormat
+from truebit_async.cli.options import Budgets, Connection, ResultFormat, is_text
 from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_stdout
 from truebit_async.cli.runner import REFUSALS, UsageProblem, run
 from truebit_async.cli.sessions import logging_to, make_session
@@ -63,10 +62,11 @@ def audit_sources(
         signer could be compared; else SUCCEEDED.
     """
     check_stdout()
-    is_text = result_format is ResultFormat.TEXT or (result_format is None and sys.stdout.isatty())
     session = make_session(connection, Budgets())
     with logging_to(print_to_stderr, verbose=connection.verbose):
-        return run(lambda: _run_audit(session, sources, trusted, Console() if is_text else None)).report()
+        return run(
+            lambda: _run_audit(session, sources, trusted, Console() if is_text(result_format) else None)
+        ).report()
 
 
 @attrs.frozen
@@ -141,7 +141,7 @@ async def _run_audit(
 
 
 def _check_usage(trusted: Sequence[str]) -> None:
-    """Check that the addresses are some, and that the extra is installed, before anything is fetched."""
+    """Check that the addresses are valid, and that the extra is installed, before anything is fetched."""
     try:
         audit_transcript(b"{}", trusted)
     except (ImportError, ValueError) as error:

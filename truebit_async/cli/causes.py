@@ -7,7 +7,7 @@ from collections import Counter
 import attrs
 
 from truebit_async._text import bounded_line
-from truebit_async.cli.hints import way_out_of
+from truebit_async.cli.hints import hint_for
 from truebit_async.errors import (
     ApiError,
     InvalidExecutionIdError,
@@ -29,18 +29,22 @@ class Cause:
         type: the class of the errors.
         status: the HTTP status code; None without a response.
         message: what happened, without the execution ID.
-        way_out: what to do.
+        hint: what to do.
     """
 
     type: str
     status: int | None
     message: str
-    way_out: str = attrs.field(eq=False)
+    hint: str = attrs.field(eq=False)
+
+    @property
+    def description(self) -> str:
+        """What happened, without what to do."""
+        status = "" if self.status is None else f"{self.status} "
+        return f"{status}{self.type}: {self.message}".removesuffix(": ")
 
     def __str__(self) -> str:
-        status = "" if self.status is None else f"{self.status} "
-        message = f": {self.message}" if self.message else ""
-        return f"{status}{self.type}{message}. {self.way_out}".strip()
+        return f"{self.description}. {self.hint}".rstrip()
 
 
 def cause_of(error: TruebitError) -> Cause:
@@ -56,14 +60,12 @@ def cause_of(error: TruebitError) -> Cause:
         case VerificationTimeoutError():
             message = f"no final state within {error.deadline:g} s"
             if error.last_error is not None:
-                last = cause_of(error.last_error)
-                message += f"; last failure: {attrs.evolve(last, way_out='')}".rstrip(". ")
+                message += f"; last failure: {cause_of(error.last_error).description}"
         case _:
-            message = type(error).__doc__ or ""
-            message = message.partition(".")[0]
+            message = ""
     if error.execution_id:
         message = message.replace(error.execution_id, "<ID>")
-    return Cause(type(error).__name__, status, bounded_line(message, _MAX_MESSAGE), way_out_of(type(error)))
+    return Cause(type(error).__name__, status, bounded_line(message, _MAX_MESSAGE), hint_for(type(error)))
 
 
 class Causes:

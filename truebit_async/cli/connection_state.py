@@ -11,8 +11,8 @@ class ConnectionState:
     """Notices when requests get no response any more, and when they do again.
 
     Attributes:
-        lost_at: when the first request of those in a row got no response, in seconds; None if the last one got one, or
-            too few have failed.
+        lost_at: the time of the first in the current series of failed requests, in seconds; None while the dispatcher
+            answers, or while too few requests have failed.
     """
 
     def __init__(self) -> None:

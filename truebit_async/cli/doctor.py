@@ -8,7 +8,7 @@ import os
 import platform
 import ssl
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from yarl import URL
@@ -46,13 +46,13 @@ def examine(connection: Connection, *, is_online: bool) -> ExitCode:
     """
     budgets = Budgets(deadline=_TIME_LIMIT, request_timeout=_TIME_LIMIT, max_errors=1)
     session = make_session(connection, budgets)
-    base_url = connection.base_url or os.environ.get("TRUEBIT_BASE_URL") or DEFAULT_BASE_URL
+    base_url = connection.base_url or DEFAULT_BASE_URL
     _tell("truebit-async", __version__)
     _tell("Python", f"{platform.python_version()} ({platform.python_implementation()}), {platform.platform()}")
     _tell("base URL", base_url)
     _tell("API key", _origin_of_key(connection))
-    _tell("event loop", _first_installed(["uvloop"]) or "asyncio (the extra speed has uvloop)")
-    _tell("JSON decoder", _first_installed(["orjson"]) or "json (the extra speed has orjson)")
+    _tell("event loop", _installed("uvloop") or "asyncio (the extra speed has uvloop)")
+    _tell("JSON decoder", _installed("orjson") or "json (the extra speed has orjson)")
     _tell("packages", ", ".join(f"{name} {_version_of(name)}" for name in _DEPENDENCIES))
     for extra, names in _EXTRAS.items():
         missing = [name for name in names if _version_of(name) is None]
@@ -110,8 +110,9 @@ def _origin_of_key(connection: Connection) -> str:
     return "none: set TRUEBIT_API_KEY or give --api-key-file; `run` needs one"
 
 
-def _first_installed(names: Iterable[str]) -> str | None:
-    return next((f"{name} {version}" for name in names if (version := _version_of(name)) is not None), None)
+def _installed(package: str) -> str | None:
+    version = _version_of(package)
+    return None if version is None else f"{package} {version}"
 
 
 def _version_of(package: str) -> str | None:

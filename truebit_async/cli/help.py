@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 OPTIONS = "Options"
-"""The last section of options, and the one of options that name no other."""
+"""The section of options that name no section. It comes last."""
 
 
 class Option(click.Option):

@@ -11,7 +11,7 @@ from truebit_async.errors import TruebitError
 
 _find_options = re.compile(r"--[a-z-]+").findall
 
-# What to do, and the ways to do it. A way is told if the command at hand has the options that it names.
+# A prefix and alternatives. An alternative is shown only if the current command has every option that it mentions.
 _HINTS: dict[type[TruebitError], tuple[str, tuple[str, ...]]] = {
     errors.AuthenticationError: ("Check the API key: ", ("set TRUEBIT_API_KEY", "give --api-key-file")),
     errors.MissingApiKeyError: ("", ("Set TRUEBIT_API_KEY", "give --api-key-file")),
@@ -51,13 +51,13 @@ def in_terms_of_the_command(text: str) -> str:
     """
     for error_class in _HINTS:
         if error_class.hint in text:
-            text = text.replace(error_class.hint, way_out_of(error_class))
+            text = text.replace(error_class.hint, hint_for(error_class))
     for phrase, replacement in _PHRASES.items():
         text = text.replace(phrase, replacement)
     return text
 
 
-def way_out_of(error_class: type[TruebitError]) -> str:
+def hint_for(error_class: type[TruebitError]) -> str:
     """Return what to do about an error, in one sentence. It may be empty.
 
     Args:

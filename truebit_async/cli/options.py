@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ CommandFunction = Callable[..., Any]
 Decorator = Callable[[CommandFunction], CommandFunction]
 
 INPUT_AND_OUTPUT = "Input and output"
-LOAD = "Load and patience"
+LIMITS = "Limits and timeouts"
 DISPATCHER = "Dispatcher"
 
 
@@ -41,6 +42,11 @@ class ResultFormat(enum.StrEnum):
     TEXT = "text"
     JSON = "json"
     CSV = "csv"
+
+
+def is_text(result_format: ResultFormat | None) -> bool:
+    """Return whether to print results as text: because that was chosen, or because stdout is a terminal."""
+    return sys.stdout.isatty() if result_format is None else result_format is ResultFormat.TEXT
 
 
 class Connection(NamedTuple):
@@ -198,28 +204,28 @@ _deadline = option(
     metavar="DURATION",
     type=DURATION,
     help=f"How long to wait for each execution: {EXAMPLES}. Default: 10m.",
-    section=LOAD,
+    section=LIMITS,
 )
 _not_found_grace = option(
     "--not-found-grace",
     metavar="DURATION",
     type=DURATION,
     help="How long to keep polling after a 404, for IDs submitted just now. Default: a 404 is final.",
-    section=LOAD,
+    section=LIMITS,
 )
 _request_timeout = option(
     "--request-timeout",
     metavar="DURATION",
     type=DURATION,
     help="How long one request may take. Default: 30s.",
-    section=LOAD,
+    section=LIMITS,
 )
 _max_errors = option(
     "--max-errors",
     metavar="COUNT",
     type=COUNT,
     help="How many failed requests in a row end the wait for an execution. Default: 5.",
-    section=LOAD,
+    section=LIMITS,
 )
 
 status_options = _as_one_argument("budgets", Budgets, _deadline, _not_found_grace, _request_timeout, _max_errors)
@@ -237,32 +243,39 @@ wait_options = _as_one_argument(
         type=DURATION,
         help="How long to sleep between two polls of an execution, give or take 20 %. "
         "Default: random, up to a bound that grows from 1s to 10s.",
-        section=LOAD,
+        section=LIMITS,
     ),
     option(
         "--max-rate",
         metavar="NUMBER",
         type=Checked("number", _parse_rate),
         help="How many requests to send per second at most. Default: no limit.",
-        section=LOAD,
+        section=LIMITS,
     ),
     option(
         "--max-concurrency",
         metavar="COUNT",
         type=COUNT,
         help="How many requests may be under way at once. Default: 64.",
-        section=LOAD,
+        section=LIMITS,
     ),
 )
 
-kind_option = option(
-    "--kind",
-    type=click.Choice(TaskKind, case_sensitive=False),
-    metavar="function|api",
-    default=TaskKind.FUNCTION,
-    help="The kind of task that was run. Default: function.",
-    section=DISPATCHER,
-)
+
+def kind_option(section: str) -> Decorator:
+    """Return the option ``--kind``.
+
+    Args:
+        section: the title of its section in the help.
+    """
+    return option(
+        "--kind",
+        type=click.Choice(TaskKind, case_sensitive=False),
+        metavar="|".join(TaskKind),
+        default=TaskKind.FUNCTION,
+        help="The kind of task that was run. Default: function.",
+        section=section,
+    )
 
 
 def format_option(*formats: ResultFormat) -> Decorator:

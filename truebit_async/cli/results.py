@@ -20,7 +20,7 @@ from truebit_async._text import one_line
 from truebit_async.checkpoint import CheckpointError, Record, RecordedError, latest, record_as_json
 from truebit_async.cli.categories import OutcomeCategory, exit_code_for
 from truebit_async.cli.exit_codes import ExitCode
-from truebit_async.cli.options import ResultFormat, TaskKind
+from truebit_async.cli.options import ResultFormat, TaskKind, is_text
 from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_stdout
 from truebit_async.cli.result_text import result_line
 from truebit_async.cli.runner import ExitStatus
@@ -46,7 +46,7 @@ def print_results(
     """
     check_stdout()
     if result_format is None:
-        result_format = ResultFormat.TEXT if sys.stdout.isatty() else ResultFormat.JSON
+        result_format = ResultFormat.TEXT if is_text(None) else ResultFormat.JSON
     categories: Counter[OutcomeCategory] = Counter()
     try:
         for record in _records(files, kind):
@@ -63,7 +63,7 @@ def print_results(
         _print_summary(categories)
     problems = _problems_of_shards(files)
     code = max(ExitCode.NO_FINAL_STATE if problems else ExitCode.SUCCEEDED, exit_code_for(categories))
-    if not categories:
+    if not categories and not all(_is_finished_shard(file) for file in files):
         problems.append(f"no result is in {', '.join(map(str, files))}")
         code = max(code, ExitCode.USAGE)
     for problem in problems:
@@ -126,6 +126,10 @@ def _print_summary(categories: Counter[OutcomeCategory]) -> None:
     Console(stderr=True).print(table, highlight=False)
 
 
+def _is_finished_shard(file: Path) -> bool:
+    return Shard.of_file(file) is not None and ShardSummary(file).is_finished
+
+
 def _problems_of_shards(files: Sequence[Path]) -> list[str]:
     """Return what is missing of the shards to which the files belong by their names."""
     problems = []
@@ -134,7 +138,7 @@ def _problems_of_shards(files: Sequence[Path]) -> list[str]:
         shard = Shard.of_file(file)
         if shard is not None:
             shards.setdefault(shard.count, set()).add(shard.index)
-            if not ShardSummary(file).exists:
+            if not ShardSummary(file).is_finished:
                 problems.append(
                     f"shard {shard} is unfinished: its wait still runs, or was stopped; run it again with --resume"
                 )

@@ -27,8 +27,6 @@ TaskT = TypeVar("TaskT", FunctionTask, ApiTask)
 
 DEFAULT_API_TIMEOUT = 30.0  # seconds
 
-_NOT_SUBMITTED = "The task was not submitted."
-
 _OPTIONS = {
     "total_solutions": "--total-solutions",
     "required_solutions": "--required-solutions",
@@ -193,7 +191,7 @@ class RunTask:
                 print_to_stderr(f"truebit-async: to wait again: truebit-async wait{kind} {self.execution_id}")
             return status.code
         if not self.may_have_run:
-            print_to_stderr(f"truebit-async: {_NOT_SUBMITTED}")
+            print_to_stderr("truebit-async: The task was not submitted.")
         if status.code is not ExitCode.NO_FINAL_STATE:
             return status.code
         return ExitCode.UNCERTAIN if self.may_have_run else ExitCode.NOT_SUBMITTED

@@ -24,7 +24,7 @@ REFUSALS = (AuthenticationError, PaymentRequiredError)
 """The errors with which a dispatcher refuses an API key or an account."""
 
 
-class UsageProblem(Exception):  # noqa: N818  # the user's
+class UsageProblem(Exception):  # noqa: N818  # the user's mistake, not an error of the program
     """Something that the user can correct; the message says what."""
 
 

@@ -21,7 +21,7 @@ class ShardSummary:
         self._path = checkpoint.with_suffix(".summary.json")
 
     @property
-    def exists(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether the shard was waited for to its end."""
         return self._path.is_file()
 

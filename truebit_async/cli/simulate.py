@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shlex
 from collections.abc import Sequence
@@ -42,12 +43,12 @@ async def _serve(
     ids = list(all_execution_ids())
     if count is not None:
         ids = _add_batch(simulator, count, running_for, failing)
-    try:
-        await simulator.__aenter__()
-    except OSError as error:
-        msg = f"cannot listen on port {port}: {error.strerror or error}"
-        raise UsageProblem(msg) from None
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(simulator)
+        except OSError as error:
+            msg = f"cannot listen on port {port}: {error.strerror or error}"
+            raise UsageProblem(msg) from None
         if ids_file is None:
             print_to_stdout("\n".join(ids))
         else:
@@ -60,8 +61,6 @@ async def _serve(
         print_to_stderr(f"Try: truebit-async wait --base-url {simulator.url} {what}")
         while True:
             await asyncio.Event().wait()  # nothing sets this event: the Simulator runs until it is stopped
-    finally:
-        await simulator.__aexit__(None, None, None)
 
 
 def _add_batch(simulator: Simulator, count: int, running_for: tuple[float, float], failing: float) -> list[str]:

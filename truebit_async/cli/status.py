@@ -10,7 +10,7 @@ from truebit_async._protocol.converter import make_converter
 from truebit_async.cli.categories import OutcomeCategory
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.hints import in_terms_of_the_command
-from truebit_async.cli.options import Budgets, Connection, ResultFormat, TaskKind
+from truebit_async.cli.options import Budgets, Connection, ResultFormat, TaskKind, is_text
 from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_stdout
 from truebit_async.cli.result_text import result_line
 from truebit_async.cli.runner import run
@@ -68,12 +68,11 @@ def print_execution(execution: AnyExecution[object], result_format: ResultFormat
         BrokenPipeError: the reader has closed the pipe.
     """
     category = OutcomeCategory.of(execution)
-    is_terminal = sys.stdout.isatty()
-    if result_format is ResultFormat.TEXT or (result_format is None and is_terminal):
+    if is_text(result_format):
         print_to_stdout(result_line(execution.execution_id, execution, is_shortened=False))
     else:
         # A line can be piped into `wait --from -`.
-        print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2 if is_terminal else None))
+        print_to_stdout(json.dumps(make_converter().unstructure(execution), indent=2 if sys.stdout.isatty() else None))
     if category is not OutcomeCategory.RUNNING:
         try:
             execution.raise_for_verification()

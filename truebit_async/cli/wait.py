@@ -22,7 +22,7 @@ from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.hints import in_terms_of_the_command
 from truebit_async.cli.ids import IdParser
 from truebit_async.cli.lines import LineReader
-from truebit_async.cli.options import Budgets, Connection, ResultFormat, TaskKind
+from truebit_async.cli.options import Budgets, Connection, ResultFormat, TaskKind, is_text
 from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_stdout, stdout_is_a_pipe
 from truebit_async.cli.pending_ids import PendingIds
 from truebit_async.cli.progress import BatchProgress
@@ -139,7 +139,7 @@ class Wait:
         return exit_code_for(categories | summary.skipped.keys())
 
     def _result(self, outcome: Outcome[AnyExecution[object]]) -> str:
-        if self.result_format is ResultFormat.JSON or (self.result_format is None and not sys.stdout.isatty()):
+        if not is_text(self.result_format):
             return outcome_as_json(outcome)
         problem = "" if outcome.error is None else str(cause_of(outcome.error))
         return result_line(outcome.execution_id, outcome.execution, problem, outcome.elapsed)

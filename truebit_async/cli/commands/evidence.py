@@ -20,9 +20,9 @@ from truebit_async.cli.options import (
 )
 
 _EXIT_CODES = [
-    (ExitCode.SUCCEEDED, "printed"),
+    (ExitCode.SUCCEEDED, "printed, or written to the file"),
     (ExitCode.USAGE, "wrong usage, or the dispatcher refuses the API key or the account"),
-    (ExitCode.NO_FINAL_STATE, "there is none"),
+    (ExitCode.NO_FINAL_STATE, "it could not be fetched"),
 ]
 _out = option(
     "--out",
@@ -98,10 +98,10 @@ def invoice(execution_id: str, *, out: Path | None, connection: Connection) -> E
 def audit(
     sources: tuple[str, ...], *, trust: tuple[str, ...], result_format: ResultFormat | None, connection: Connection
 ) -> ExitCode:
-    """Find out who signed transcripts and invoices. It never says that an output is right.
+    """Find out who signed transcripts and invoices. An audit never shows that an output is right.
 
-    Of an execution ID, the transcript and the invoice are fetched. A file holds one of them. What is a file is read.
-    Anything else is an execution ID, unless it has a slash or ends with .json.
+    An argument that names a file is read; the file must hold a transcript or an invoice. Any other argument is an
+    execution ID, whose transcript and invoice are fetched. It must not contain a slash or end with .json.
     """
     from truebit_async.cli.audit import audit_sources
 

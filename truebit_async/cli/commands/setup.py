@@ -42,12 +42,14 @@ def doctor(*, online: bool, connection: Connection) -> ExitCode:
     ],
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@click.pass_context
+def completion(context: click.Context, shell: str) -> ExitCode:
     """Print the script that makes a shell complete commands and options."""
     from click.shell_completion import get_completion_class
 
-    from truebit_async.cli.app import PROGRAM, app
-
+    root = context.find_root()
     completion_class = get_completion_class(shell)
     assert completion_class is not None  # noqa: S101  # Click has one for each of the choices
-    print_to_stdout(completion_class(app, {}, PROGRAM, "_TRUEBIT_ASYNC_COMPLETE").source().rstrip())
+    script = completion_class(root.command, {}, root.info_name or "", "_TRUEBIT_ASYNC_COMPLETE").source()
+    print_to_stdout(script.rstrip())
+    return ExitCode.SUCCEEDED

@@ -66,7 +66,12 @@ def demo() -> ExitCode:
     default=8080,
     help="The port; 0 takes a free one. Default: 8080.",
 )
-@option("--count", metavar="COUNT", type=COUNT, help="Serve so many executions, in place of those of `demo`.")
+@option(
+    "--count",
+    metavar="COUNT",
+    type=COUNT,
+    help="Add this many executions, and print their IDs instead of those of `demo`.",
+)
 @option("--ids", "ids_file", metavar="FILE", type=FILE, help="Write the IDs to this new file instead of stdout.")
 @option(
     "--running-for",

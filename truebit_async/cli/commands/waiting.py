@@ -55,7 +55,7 @@ def _parse_shard(text: str) -> Shard:
 @click.argument("execution_id", metavar="ID")
 @format_option(ResultFormat.TEXT, ResultFormat.JSON)
 @status_options
-@kind_option
+@kind_option(DISPATCHER)
 @connection_options
 def status(
     execution_id: str,
@@ -139,9 +139,9 @@ def status(
     help="Print everything as JSON: the results, and the summary as the last line of stdout.",
     section=INPUT_AND_OUTPUT,
 )
-@option("-q", "--quiet", is_flag=True, help="Print no progress and no summary.", section=INPUT_AND_OUTPUT)
+@option("-q", "--quiet", is_flag=True, help="Print no progress, and no summary on stderr.", section=INPUT_AND_OUTPUT)
 @wait_options
-@kind_option
+@kind_option(DISPATCHER)
 @connection_options
 def wait(  # noqa: PLR0913  # one parameter per option
     execution_ids: tuple[str, ...],
@@ -165,6 +165,9 @@ def wait(  # noqa: PLR0913  # one parameter per option
     """
     if not (execution_ids or sources):
         message = "give at least one execution ID, or --from FILE"
+        raise click.UsageError(message)
+    if result_format is not None and (as_json or out is not None or shard is not None):
+        message = "--format goes neither with --json nor with --out or --shard, which are always JSON"
         raise click.UsageError(message)
     if column is not None and not sources:
         message = "--column needs --from, the CSV to read"
@@ -213,14 +216,7 @@ def wait(  # noqa: PLR0913  # one parameter per option
 @option("--failed", is_flag=True, help="Print only what did not succeed.", section=INPUT_AND_OUTPUT)
 @format_option(ResultFormat.TEXT, ResultFormat.JSON, ResultFormat.CSV)
 @option("-q", "--quiet", is_flag=True, help="Print no summary.", section=INPUT_AND_OUTPUT)
-@option(
-    "--kind",
-    type=click.Choice(TaskKind, case_sensitive=False),
-    metavar="function|api",
-    default=TaskKind.FUNCTION,
-    help="The kind of task that the files hold. Default: function.",
-    section=DISPATCHER,
-)
+@kind_option(INPUT_AND_OUTPUT)
 def results(
     files: tuple[Path, ...], *, failed: bool, result_format: ResultFormat | None, quiet: bool, kind: TaskKind
 ) -> ExitCode:
