@@ -29,6 +29,7 @@ extensions = [
 exclude_patterns = ["_build", "_generated", "*-table.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 2
+smartquotes_action = "qe"  # two hyphens begin an option, and are no dash
 html_theme = "furo"
 pygments_dark_style = "github-dark"  # the default one underlines modules as if they were links
 html_static_path = ["_static"]

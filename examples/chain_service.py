@@ -7,7 +7,7 @@ crash of the service, waits for the same executions.
 Run it from a checkout with the extra `examples`, for instance against a simulated dispatcher::
 
     truebit-async simulate --port 8080 &
-    export TRUEBIT_BASE_URL=http://127.0.0.1:8080 TRUEBIT_API_KEY=any
+    export TRUEBIT_BASE_URL=http://127.0.0.1:8080 TRUEBIT_API_KEY=your-key
     uvicorn examples.chain_service:app &
     curl -X POST -H 'Idempotency-Key: 1' http://127.0.0.1:8000/orders/2/check
 """

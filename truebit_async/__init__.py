@@ -144,14 +144,12 @@ if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any nam
     _MODULES = ("errors", "_checkpoint_errors", "models", "policy", "events", "tasks", "session")
 
     def __getattr__(name: str) -> object:
-        if name in __all__:
-            for module in _MODULES:
-                names = vars(importlib.import_module(f"truebit_async.{module}"))
-                if name in names:
-                    globals()[name] = names[name]
-                    return names[name]
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        if name not in __all__:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        modules = (importlib.import_module(f"truebit_async.{module}") for module in _MODULES)
+        globals()[name] = value = next(vars(module)[name] for module in modules if name in vars(module))
+        return value
 
     def __dir__() -> list[str]:
         return __all__

@@ -47,6 +47,15 @@ def test_a_cause_has_no_id_and_says_what_to_do(error: TruebitError, text: str) -
     assert str(cause_of(error)).startswith(text)
 
 
+def test_an_error_without_an_id_has_a_cause() -> None:
+    assert cause_of(errors.ServerError(None, 500, "down")).message == "down"
+
+
+def test_an_id_within_a_word_is_no_id() -> None:
+    error = errors.ServerError("a", 500, "a: invalid data, a-b and (a)")
+    assert cause_of(error).message == "<ID>: invalid data, a-b and (<ID>)"
+
+
 def test_errors_of_different_executions_have_the_same_cause() -> None:
     causes = Causes()
     for number in range(2000):
@@ -74,9 +83,9 @@ def test_the_summaries_name_the_causes(run: Run, server: Simulator) -> None:
     ids = ["good", *(f"id-{number}" for number in range(12))]
     ran = run("wait", *ids, "missing")
     assert ran.code == 3
-    cause = "400 BadRequestError: reason 3. Check the execution ID"
+    cause = "400 BadRequestError: reason 3. Check the ID, or the name"
     assert f"2 {TIMES} {cause}" in ran.prose
-    assert f"1 {TIMES} 404 ExecutionNotFoundError: execution <ID> was not found. Check the ID and" in ran.prose
+    assert f"1 {TIMES} 404 ExecutionNotFoundError: execution <ID> was not found. Check the ID, or" in ran.prose
     summary = json.loads(run("wait", *ids, "--json").out.splitlines()[-1])["summary"]
     assert len(summary["causes"]) == 6
     assert {"count": 2, "type": "BadRequestError", "status": 400, "message": "reason 3"} in summary["causes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import errno
 import io
 import json
@@ -99,6 +100,7 @@ def test_exit_codes_of_wait(run: Run, server: Simulator, ids: list[str], code: i
 
 def test_errors_are_in_the_line(run: Run, server: Simulator) -> None:
     add_every_outcome(server)
+    server.script("forbidden", Reply.running(), Reply.error(403, "no \x1b[31mentry"))
     lines = run("wait", "--deadline", "0.3", "missing", "endless", "forbidden", "bad\tid").lines
     assert {execution_id: line["error"]["type"] for execution_id, line in lines.items()} == {
         "missing": "ExecutionNotFoundError",
@@ -390,6 +392,45 @@ def test_a_closed_pipe_ends_the_command_quietly(run: Run, server: Simulator, mon
     assert (ran.code, ran.err) == (1, "")
 
 
+def test_stdin_is_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True, fileno=lambda: 0))
+    with contextlib.ExitStack() as stack:
+        make_wait(sources=("-",))._open_sources(stack, print)
+    assert capsys.readouterr().err == "reading IDs from stdin, one per line; Ctrl-D ends the input\n"
+
+
+def test_a_reader_that_pauses(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.add("a")
+    looks = iter([False, False, True])
+    real = os.fstat
+
+    def fifo(number: int) -> os.stat_result:
+        return os.stat_result((stat.S_IFIFO, *real(number)[1:]))
+
+    monkeypatch.setattr("truebit_async.cli.wait.os.fstat", fifo)
+    monkeypatch.setattr("truebit_async.cli.wait.select.select", lambda *_: ([], [1] if next(looks) else [], []))
+    ran = run("wait", "a")
+    assert (ran.code, set(ran.lines), list(looks)) == (0, {"a"}, [])
+
+
+def test_a_closed_stdout_is_found_before_anything_is_asked(
+    run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fstat
+
+    def one_is_closed(number: int) -> os.stat_result:
+        if number == 1:
+            raise OSError(errno.EBADF, "closed")
+        return real(number)
+
+    monkeypatch.setattr("truebit_async.cli.output.os.fstat", one_is_closed)
+    monkeypatch.setattr("truebit_async.cli.output.os.open", lambda *_: 1)
+    for arguments in (["wait", "a"], ["status", "a"], ["run", "api", "ns/t"], ["audit", "a"], ["transcript", "a"]):
+        ran = run(*arguments)
+        assert (ran.code, "cannot print results: stdout is closed" in ran.err) == (2, True)
+    assert not server.requests
+
+
 def test_api_tasks(run: Run, server: Simulator, tmp_path: Path) -> None:
     server.add("good", output={"a": 1}, kind="api")
     server.add("failed", execution_status="failed", kind="api")
@@ -586,6 +627,12 @@ def test_other_missing_modules_are_not_hidden(run: Run, monkeypatch: pytest.Monk
     ran = run("demo")
     assert ran.code == 70
     assert "ModuleNotFoundError" in ran.err
+
+
+def test_modules_that_are_missing_at_the_start_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "math")
+    with pytest.raises(ModuleNotFoundError):
+        truebit_async.cli.main()
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:

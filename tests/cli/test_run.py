@@ -135,6 +135,17 @@ def test_streams_that_cannot_be_written_do_not_lose_the_id(
     assert len(bodies(server)) == 2
 
 
+def test_nobody_reads_the_id(run: Run, server: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    ran = run(*FUNCTION, "7", "--no-wait")
+    assert ran.code == 3
+    assert ran.err.endswith("truebit-async: nobody reads stdout\n")
+
+
 def test_what_the_dispatcher_refuses(run: Run, server: Simulator) -> None:
     ran = run("run", "function", "ns/other", *FUNCTION[3:], "7")
     assert (ran.code, ran.out) == (5, "")

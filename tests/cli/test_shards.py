@@ -98,7 +98,8 @@ def test_a_shard_without_ids_is_a_success(run: Run, server: Simulator, ids: str)
     Path(ids).write_text("id-0\n")
     empty = next(index for index in range(3) if "id-0" not in Shard(index, 3))
     ran = run("wait", "--from", ids, "--shard", f"{empty}/3")
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, f"no ID of the input belongs to shard {empty}/3\n")
+    assert run("wait", "--from", ids, "--shard", f"{empty}/3", "--resume", "-q").err == ""
     assert not server.requests
     assert Path(f"results-0{empty}-of-03.summary.json").exists()
 
@@ -159,3 +160,11 @@ def test_what_is_no_shard(run: Run, server: Simulator, shard: str) -> None:
     assert f"{shard!r} is not a shard; write INDEX/COUNT, for 16 shards from 0/16 to 15/16" in ran.err
     assert not server.requests
     assert files() == ["stdin"]
+
+
+def test_another_number_of_shards_is_a_warning(run: Run, server: Simulator, ids: str) -> None:
+    run("wait", "--from", ids, "--shard", "0/2")
+    ran = run("wait", "--from", ids, "--shard", "0/3", "-q")
+    assert (
+        ran.err == "warning: results-00-of-02.jsonl belongs to another number of shards; its IDs are waited for again\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -16,6 +17,9 @@ import pytest
 
 from tests.simulator_process import simulator_process
 from truebit_async.checkpoint import read_checkpoint
+from truebit_async.cli import runner
+from truebit_async.cli.exit_codes import ExitCode
+from truebit_async.cli.runner import run
 from truebit_async.testing import Simulator
 
 COMMAND = [sys.executable, "-m", "truebit_async"]
@@ -122,3 +126,35 @@ def test_ctrl_c_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
         main()
     assert caught.value.code == 130
     assert capsys.readouterr().err.strip() == "truebit-async: interrupted while no request was under way"
+
+
+def test_sigterm_while_the_loop_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    async def receive_sigterm() -> ExitCode:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+        await asyncio.Event().wait()
+        return ExitCode.SUCCEEDED
+
+    handler = signal.getsignal(signal.SIGTERM)
+    assert run(receive_sigterm).report() == ExitCode.TERMINATED
+    assert capsys.readouterr().err == "truebit-async: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_a_command_that_is_cancelled_by_something_else_is_a_bug() -> None:
+    async def cancelled() -> ExitCode:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(cancelled)
+
+
+def test_a_loop_without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        def add_signal_handler(self, *_: object) -> None:
+            raise NotImplementedError
+
+    async def succeed() -> ExitCode:
+        return ExitCode.SUCCEEDED
+
+    monkeypatch.setattr(runner, "_loop_factory", lambda: Loop)
+    assert run(succeed).report() == ExitCode.SUCCEEDED

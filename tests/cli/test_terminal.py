@@ -120,6 +120,14 @@ def test_a_command_is_completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert run().out.split() == ["plain,wait"]
 
 
+@pytest.mark.parametrize("words", ["wait --from a", "status --api-key-file a"])
+def test_files_are_completed(run: Run, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setenv("_TRUEBIT_ASYNC_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"truebit-async {words}")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert run().out.strip() == "file,a"
+
+
 @pytest.mark.full
 def test_bash_completes_with_the_generated_script() -> None:
     script = """

@@ -266,6 +266,10 @@ def test_a_name_is_loaded_when_it_is_used() -> None:
         truebit_async.Session  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_its_names_can_be_listed() -> None:
+    assert dir(truebit_async) == sorted(truebit_async.__all__)
+
+
 def test_importing_it_imports_no_tools() -> None:
     script = (
         "import sys; from truebit_async import TruebitSession; "

@@ -141,7 +141,9 @@ def test_the_command_does_not_show_it(
     monkeypatch.setenv("TRUEBIT_BASE_URL", server.urls["http"])
     monkeypatch.setattr(sessions, "PollPolicy", lambda: POLICY)
     out = tmp_path / "results.jsonl"
-    for arguments in (["wait", "-v", *IDS], ["wait", "-v", "--out", str(out), *IDS], ["status", "-v", IDS[1]]):
+    # One by one, since the command stops at once if the first response refuses the key.
+    waits = [["wait", "-v", "--out", str(out), "--resume", execution_id] for execution_id in IDS]
+    for arguments in [["wait", "-v", *IDS], *waits, ["status", "-v", IDS[1]]]:
         monkeypatch.setattr(sys, "argv", ["truebit-async", *arguments])
         with pytest.raises(SystemExit):
             truebit_async.cli.main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from truebit_async import __version__
@@ -90,13 +92,13 @@ def _run() -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = PROGRAM if context is None else context.command_path
-        print_to_stderr(f"{path}: {error.format_message()}")
-        print_to_stderr(f"For help, run: {path} --help")
+        message = re.sub(r"\s*\n\s*", " ", error.format_message())  # Click lists choices on lines of their own
+        print_to_stderr(f"{path}: {message}")
+        if isinstance(error, click.UsageError):
+            print_to_stderr(f"For help, run: {path} --help")
         return ExitCode.USAGE
     except click.Abort:
         raise KeyboardInterrupt from None
-    except BrokenPipeError:  # whoever reads the results wants no more of them, as `head` does
-        return ExitCode.NOT_SUCCEEDED
     except (OutputError, OSError) as error:  # for example a full disk
         print_to_stderr(f"{PROGRAM}: {error}")
         return ExitCode.NO_FINAL_STATE

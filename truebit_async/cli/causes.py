@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import attrs
@@ -64,7 +65,7 @@ def cause_of(error: TruebitError) -> Cause:
         case _:
             message = ""
     if error.execution_id:
-        message = message.replace(error.execution_id, "<ID>")
+        message = re.sub(rf"(?<![\w-]){re.escape(error.execution_id)}(?![\w-])", "<ID>", message)
     return Cause(type(error).__name__, status, bounded_line(message, _MAX_MESSAGE), hint_for(type(error)))
 
 

@@ -82,9 +82,10 @@ async def _ask(session: TruebitSession, base_url: URL) -> ExitCode:
             await session.get_execution_status(_UNKNOWN_ID)
             answer = "answered 200"
         except ExecutionNotFoundError as error:
-            answer = "answered 404 for an ID that does not exist, as it should"
             if error.message is None:
-                answer = "answered 404 without a message of a dispatcher: check that the base URL is that of one"
+                _tell("status", "answered 404 without a message of a dispatcher: check the base URL")
+                return ExitCode.NO_FINAL_STATE
+            answer = f"answered 404 for an ID that does not exist ({error.message!r})"
     _tell("status", f"{answer}, in {time.monotonic() - started:.3f} s")
     return ExitCode.SUCCEEDED
 

@@ -46,13 +46,13 @@ def parse_duration_range(text: str) -> tuple[float, float]:
         ValueError: as for `parse_duration`, or the first one is longer than the second one.
     """
     first, dots, second = text.partition("..")
-    if not dots:
-        seconds = parse_duration(text)
-        return seconds, seconds
-    longest = parse_duration(second)
-    shortest = parse_duration(
-        f"{first}{second[-1]}" if _match_number(first) and second[-1:] in _SECONDS_PER_UNIT else first
-    )
+    if dots and _match_number(first) and second[-1:] in _SECONDS_PER_UNIT:
+        first += second[-1]
+    try:
+        shortest, longest = parse_duration(first), parse_duration(second if dots else first)
+    except ValueError as error:
+        msg = f"{error}, or as a range like 5..35s"
+        raise ValueError(msg) from None
     if shortest > longest:
         msg = f"{text!r} ends before it begins; write the shorter duration first"
         raise ValueError(msg)

@@ -81,7 +81,7 @@ def _write_private(path: Path, content: bytes) -> None:
                 path.unlink()  # a part of it would be in the way of the next try
                 raise
     except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
+        msg = f"cannot write {path}: {error.strerror or error}; name a new file"
         raise UsageProblem(msg) from None
 
 

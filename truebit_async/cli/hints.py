@@ -18,11 +18,12 @@ _HINTS: dict[type[TruebitError], tuple[str, tuple[str, ...]]] = {
     errors.ExecutionNotFoundError: (
         "",
         (
-            "Check the ID and the base URL",
+            "Check the ID, or the name of the task, and the base URL",
             "for an API task give --kind api",
             "for a task submitted just now give --not-found-grace 30s",
         ),
     ),
+    errors.BadRequestError: ("", ("Check the ID, or the name, kind and fields of the task, and the base URL",)),
     errors.RateLimitedError: ("", ("Try later", "lower --max-rate or --max-concurrency", "raise --interval")),
     errors.ServerError: ("", ("Try later, since the server may recover", "raise --max-errors")),
     errors.TransportError: ("", ("Check the --base-url and the network",)),
@@ -37,6 +38,7 @@ _HINTS: dict[type[TruebitError], tuple[str, tuple[str, ...]]] = {
 
 # What other messages say, and what they say of the command.
 _PHRASES = {
+    " ssl:default": "",  # aiohttp says so of http, too
     "resume it, or name another file": "give --resume, or name another file",
     "use an https:// base_url": "use a --base-url with https://",
     "api_key must be": "TRUEBIT_API_KEY must be",  # the key in a file was checked before

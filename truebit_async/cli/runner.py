@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from typing import cast
 
 import attrs
+import click
 
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.hints import in_terms_of_the_command
@@ -24,8 +26,8 @@ REFUSALS = (AuthenticationError, PaymentRequiredError)
 """The errors with which a dispatcher refuses an API key or an account."""
 
 
-class UsageProblem(Exception):  # noqa: N818  # the user's mistake, not an error of the program
-    """Something that the user can correct; the message says what."""
+class UsageProblem(click.ClickException):  # the user's mistake, not an error of the program
+    """Something that the user can correct, apart from the options; the message says what."""
 
 
 @attrs.frozen
@@ -56,13 +58,12 @@ def run(command: Callable[[], Coroutine[object, object, ExitCode]]) -> ExitStatu
     is_terminated = False
 
     async def run_until_sigterm() -> ExitCode:
-        task = asyncio.current_task()
+        task = cast("asyncio.Task[object]", asyncio.current_task())
 
         def terminate() -> None:
             nonlocal is_terminated
             is_terminated = True
-            if task is not None:
-                task.cancel()
+            task.cancel()
 
         with _on_sigterm(terminate):
             return await command()
@@ -77,7 +78,7 @@ def run(command: Callable[[], Coroutine[object, object, ExitCode]]) -> ExitStatu
             raise
         return ExitStatus(ExitCode.TERMINATED, "terminated")
     except UsageProblem as error:
-        return ExitStatus(ExitCode.USAGE, str(error))
+        return ExitStatus(ExitCode.USAGE, error.message)
     except (InvalidExecutionIdError, MissingApiKeyError, *REFUSALS) as error:
         return ExitStatus(ExitCode.USAGE, in_terms_of_the_command(str(error)))
     except (OutputError, TruebitError) as error:

@@ -47,7 +47,7 @@ async def _serve(
         try:
             await stack.enter_async_context(simulator)
         except OSError as error:
-            msg = f"cannot listen on port {port}: {error.strerror or error}"
+            msg = f"cannot listen on port {port}: {error.strerror or error}; --port 0 takes a free one"
             raise UsageProblem(msg) from None
         if ids_file is None:
             print_to_stdout("\n".join(ids))

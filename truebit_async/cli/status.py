@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from typing import cast
 
 from truebit_async._protocol.converter import make_converter
 from truebit_async.cli.categories import OutcomeCategory
@@ -50,10 +51,7 @@ async def _first_state(tasks: Tasks[object, AnyExecution[object]], execution_id:
         async for event in events:
             if isinstance(event, Polled) and event.execution is not None:
                 return event.execution
-            if isinstance(event, Finished) and event.outcome.error is not None:
-                raise event.outcome.error
-    msg = "a wait ends with a state or an error"
-    raise AssertionError(msg)
+    return cast("Finished", event).outcome.unwrap()  # the last event; this raises its error
 
 
 def print_execution(execution: AnyExecution[object], result_format: ResultFormat | None) -> ExitCode:

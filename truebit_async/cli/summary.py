@@ -58,9 +58,9 @@ class Summary:
                 self.requests += 1
             case Finished():
                 self.by_category[OutcomeCategory.of(event.outcome.execution)] += 1
-                if event.outcome.execution is not None:
+                if event.outcome.error is None:
                     self._durations.add(event.outcome.elapsed)
-                elif event.outcome.error is not None:
+                else:
                     self.causes.add(event.outcome.error)
 
     @property
@@ -76,6 +76,8 @@ class Summary:
     @property
     def headline(self) -> str:
         """The numbers of finished and of all executions, as text."""
+        if self.is_total_known and self.skipped and not self.total:
+            return "all were finished before"
         if self.is_total_known:
             return f"{self.finished:,} of {self.total:,} finished"
         return f"{self.finished:,} finished of {self.total:,} read so far"

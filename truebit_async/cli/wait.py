@@ -87,10 +87,7 @@ class Wait:
                 progress.print_message(problem)
 
         with contextlib.ExitStack() as stack:
-            try:
-                ids = self._open_sources(stack, report_malformed)
-            except UsageProblem as problem:
-                return ExitStatus(ExitCode.USAGE, str(problem)).report()
+            ids = self._open_sources(stack, report_malformed)
             shards = 1 if self.shard is None else self.shard.count
             session = make_session(self.connection, self.budgets, progress, shards=shards)
             try:
@@ -102,6 +99,8 @@ class Wait:
             status = run(lambda: self._wait(session, ids, progress, checkpoint))
         if self.has_json_summary:
             print_to_stdout(summary.as_json(status.code))
+        elif summary.is_empty and self.shard is not None and not self.is_quiet:
+            print_to_stderr(f"no ID of the input belongs to shard {self.shard}")
         elif not (summary.is_empty or self.is_quiet):
             console.print(summary.as_text(), highlight=False, soft_wrap=not console.is_terminal)
         if shard_summary is not None and status.message is None:  # it has reached its end
@@ -128,7 +127,7 @@ class Wait:
                         else:
                             checkpoint.write(outcome)
                         if isinstance(outcome.error, REFUSALS) and not progress.has_answer:
-                            problem = in_terms_of_the_command(str(outcome.error))
+                            problem = in_terms_of_the_command(str(outcome.error)).rstrip(".")
                             msg = f"stopped, since no other request can succeed: {problem}{self._how_to_continue}"
                             raise UsageProblem(msg)
         if summary.malformed:
@@ -198,9 +197,16 @@ class Wait:
     def _begin_shard_summary(self) -> ShardSummary | None:
         if self.shard is None or self.out is None:
             return None
+        others = [path.name for path in self.out.parent.glob("results-*.jsonl") if self._is_of_other_shards(path)]
+        if others:
+            print_to_stderr(f"warning: {others[0]} belongs to another number of shards; its IDs are waited for again")
         shard_summary = ShardSummary(self.out)
         shard_summary.begin()
         return shard_summary
+
+    def _is_of_other_shards(self, path: Path) -> bool:
+        shard = Shard.of_file(path)
+        return shard is not None and self.shard is not None and shard.count != self.shard.count
 
     @property
     def _how_to_continue(self) -> str:
