@@ -64,8 +64,8 @@ def app() -> None:
     """
 
 
-for command in (status, wait, results, run, transcript, invoice, audit, doctor, demo, simulate, completion):
-    app.add_command(command)
+for _command in (status, wait, results, run, transcript, invoice, audit, doctor, demo, simulate, completion):
+    app.add_command(_command)
 
 
 def run_command() -> int:

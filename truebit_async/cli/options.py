@@ -175,7 +175,7 @@ def _as_one_argument(name: str, value_type: type[Any], *decorators: Decorator) -
     return decorate
 
 
-connection_options = _as_one_argument(
+connection_options: Decorator = _as_one_argument(
     "connection",
     Connection,
     option(
@@ -228,9 +228,11 @@ _max_errors = option(
     section=LIMITS,
 )
 
-status_options = _as_one_argument("budgets", Budgets, _deadline, _not_found_grace, _request_timeout, _max_errors)
+status_options: Decorator = _as_one_argument(
+    "budgets", Budgets, _deadline, _not_found_grace, _request_timeout, _max_errors
+)
 
-wait_options = _as_one_argument(
+wait_options: Decorator = _as_one_argument(
     "budgets",
     Budgets,
     _deadline,

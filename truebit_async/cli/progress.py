@@ -45,7 +45,7 @@ class BatchProgress:
 
     def __init__(self, console: Console, *, live: bool, quiet: bool = False) -> None:
         self.summary: Summary = Summary()
-        self.has_answer = False
+        self.has_answer: bool = False
         self._console = console
         self._is_quiet = quiet
         self._connection_state = ConnectionState()
