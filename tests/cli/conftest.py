@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 import truebit_async.cli
 from tests.cli.command import Ran, Run
 from tests.policies import FAST
+from tests.simulator_thread import simulator_thread
 from truebit_async.cli import sessions
 from truebit_async.testing import Simulator
 
@@ -36,15 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A Simulator at TRUEBIT_BASE_URL, and a policy with short waits."""
-    simulator = Simulator()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
-    monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
-    monkeypatch.setattr(sessions, "PollPolicy", lambda: FAST)
-    yield simulator
-    asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with simulator_thread() as simulator:
+        monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
+        monkeypatch.setattr(sessions, "PollPolicy", lambda: FAST)
+        yield simulator

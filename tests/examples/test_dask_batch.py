@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from examples import dask_batch
+from tests.simulator_thread import simulator_thread
 from truebit_async.checkpoint import Checkpoint
 from truebit_async.sharding import Shard, shard_of
 from truebit_async.testing import Simulator
@@ -30,19 +29,11 @@ EARLY, LATE = IDS[::2], IDS[1::2]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A Simulator in another thread, in the environment of all processes."""
-    simulator = Simulator()
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
-    monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
-    monkeypatch.setenv("TRUEBIT_API_KEY", KEY)
-    monkeypatch.setenv("PYTHONWARNINGS", "error")
-    yield simulator
-    asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with simulator_thread() as simulator:
+        monkeypatch.setenv("TRUEBIT_BASE_URL", simulator.url)
+        monkeypatch.setenv("TRUEBIT_API_KEY", KEY)
+        monkeypatch.setenv("PYTHONWARNINGS", "error")
+        yield simulator
 
 
 @pytest.fixture
