@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from truebit_async import errors
 from truebit_async._text import one_line
@@ -25,6 +24,7 @@ from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_std
 from truebit_async.cli.result_text import result_line
 from truebit_async.cli.runner import ExitStatus
 from truebit_async.cli.shard_summary import ShardSummary
+from truebit_async.cli.summary import outcome_table
 from truebit_async.errors import TruebitError
 from truebit_async.sharding import Shard
 
@@ -60,7 +60,7 @@ def print_results(
         wrong_kind = f"not '{kind}'; "
         return ExitStatus(ExitCode.USAGE, str(error).replace(wrong_kind, f"{wrong_kind}give --kind, or ")).report()
     if categories and not is_quiet:
-        _print_summary(categories)
+        Console(stderr=True).print(outcome_table({"executions": categories}), highlight=False)
     problems = _problems_of_shards(files)
     code = max(ExitCode.NO_FINAL_STATE if problems else ExitCode.SUCCEEDED, exit_code_for(categories))
     if not categories and not all(_is_finished_shard(file) for file in files):
@@ -114,16 +114,6 @@ def _csv_line(cells: Sequence[object]) -> str:
     csv.writer(line).writerow(cells)  # its own line terminator: it quotes cells that have one of these characters
     encoding = sys.stdout.encoding or "utf-8"
     return line.getvalue().removesuffix("\r\n").encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _print_summary(categories: Counter[OutcomeCategory]) -> None:
-    table = Table()
-    table.add_column("outcome")
-    table.add_column("executions", justify="right")
-    for category in OutcomeCategory:
-        if categories[category]:
-            table.add_row(category, f"{categories[category]:,}")
-    Console(stderr=True).print(table, highlight=False)
 
 
 def _is_finished_shard(file: Path) -> bool:

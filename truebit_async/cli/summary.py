@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Group
 from rich.table import Table
@@ -96,15 +97,9 @@ class Summary:
         return Group(Text(self.headline), *([table] if table.row_count else []), *self._cause_lines(), Text(costs))
 
     def _table(self) -> Table:
-        table = Table()
-        table.add_column("outcome")
-        table.add_column("executions", justify="right")
-        if self.skipped:
-            table.add_column("on file before", justify="right")
-        for category in OutcomeCategory:
-            counts = [self.by_category[category], *([self.skipped[category]] if self.skipped else [])]
-            if any(counts):
-                table.add_row(category, *(f"{count:,}" for count in counts))
+        table = outcome_table(
+            {"executions": self.by_category} | ({"on file before": self.skipped} if self.skipped else {})
+        )
         if self.malformed:
             table.add_row("malformed lines", f"{self.malformed:,}")
         return table
@@ -141,6 +136,23 @@ class Summary:
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started_at
+
+
+def outcome_table(columns: Mapping[str, Counter[OutcomeCategory]]) -> Table:
+    """Return a table with a row for each category that has executions.
+
+    Args:
+        columns: the numbers of executions by category, by the title of their column.
+    """
+    table = Table()
+    table.add_column("outcome")
+    for title in columns:
+        table.add_column(title, justify="right")
+    for category in OutcomeCategory:
+        counts = [column[category] for column in columns.values()]
+        if any(counts):
+            table.add_row(category, *(f"{count:,}" for count in counts))
+    return table
 
 
 def _rounded(seconds: float | None) -> float | None:
