@@ -90,7 +90,8 @@ def test_it_can_be_stopped_from_its_first_line_on(url: str, number: signal.Signa
         assert process.stdout.readline() == "started\n"
         time.sleep(milliseconds / 1000 + 0.002)
         process.send_signal(number)
-        _, messages = process.communicate(timeout=10)
+        with process:
+            _, messages = process.communicate(timeout=10)
         assert "Traceback" not in messages
         if process.returncode == -signal.SIGTERM:  # it came before its handler
             assert (number, messages) == (signal.SIGTERM, "")
@@ -101,31 +102,72 @@ def test_it_can_be_stopped_from_its_first_line_on(url: str, number: signal.Signa
         )
 
 
-def test_sigterm_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def receive_sigterm() -> None:
-        signal.raise_signal(signal.SIGTERM)
+IN_A_CALLBACK = """
+import signal, sys, weakref
+from truebit_async import cli
+from truebit_async.cli import app
 
-    handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(importlib.import_module("truebit_async.cli.app"), "run_command", receive_sigterm)
+def run_command():
+    reference = weakref.ref(type("Module", (), {})(), lambda _: signal.raise_signal(int(sys.argv[1])))
+    print("went on", flush=True)
+
+app.run_command = run_command
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_in_a_callback_that_raises_nothing(number: signal.Signals) -> None:
+    """Python ignores what such a callback raises. Importing a module calls some."""
+    ran = subprocess.run([sys.executable, "-c", IN_A_CALLBACK, str(int(number))], capture_output=True, text=True)  # noqa: PLW1510
+    what = "interrupted" if number is signal.SIGINT else "terminated"
+    assert ran.stderr == f"truebit-async: {what} while no request was under way\n"
+    assert (ran.returncode, ran.stdout) == (CODES[number], "")
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_before_anything_runs(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(BrokenPipeError))
+    handlers = [signal.getsignal(number) for number in CODES]
+    module = importlib.import_module("truebit_async.cli.app")
+    monkeypatch.setattr(module, "run_command", lambda: signal.raise_signal(number))
     from truebit_async.cli import main  # noqa: PLC0415
 
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit):
         main()
-    assert caught.value.code == 143
-    assert capsys.readouterr().err == "truebit-async: terminated while no request was under way\n"
-    assert signal.getsignal(signal.SIGTERM) == handler
+    assert codes == [CODES[number]]
+    assert [signal.getsignal(number) for number in CODES] == handlers
 
 
-def test_ctrl_c_before_anything_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    module = importlib.import_module("truebit_async.cli.commands.waiting")
-    monkeypatch.setattr(module, "Path", lambda _: signal.raise_signal(signal.SIGINT))
-    monkeypatch.setattr(sys, "argv", ["truebit-async", "wait", "id", "--shard", "0/1"])
+def test_ctrl_c_just_before_or_after_the_loop_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("truebit_async.cli.app"), "run_command", interrupt)
     from truebit_async.cli import main  # noqa: PLC0415
 
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 130
-    assert capsys.readouterr().err.strip() == "truebit-async: interrupted while no request was under way"
+    assert capsys.readouterr().err == "truebit-async: interrupted\n"
+
+
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    async def receive() -> ExitCode:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0)
+        return ExitCode.SUCCEEDED
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = run(receive).code
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == ExitCode.SUCCEEDED
 
 
 def test_sigterm_while_the_loop_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def run(command: Callable[[], Coroutine[object, object, ExitCode]]) -> ExitStatu
             return await command()
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with _python_handles_sigint(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return ExitStatus(runner.run(run_until_sigterm()))
     except KeyboardInterrupt:
         return ExitStatus(ExitCode.INTERRUPTED, "interrupted")
@@ -83,6 +83,20 @@ def run(command: Callable[[], Coroutine[object, object, ExitCode]]) -> ExitStatu
         return ExitStatus(ExitCode.USAGE, in_terms_of_the_command(str(error)))
     except (OutputError, TruebitError) as error:
         return ExitStatus(ExitCode.NO_FINAL_STATE, in_terms_of_the_command(str(error)))
+
+
+@contextlib.contextmanager
+def _python_handles_sigint() -> Iterator[None]:
+    """Let Python handle Ctrl-C while a loop runs, as `asyncio.Runner` expects, unless Ctrl-C is ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
