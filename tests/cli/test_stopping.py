@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.simulator_process import simulator_process
@@ -144,10 +145,10 @@ def test_a_signal_before_anything_runs(monkeypatch: pytest.MonkeyPatch, number: 
 def test_ctrl_c_just_before_or_after_the_loop_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+    def interrupt(**_: object) -> None:
+        raise click.Abort  # made by Click of a KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("truebit_async.cli.app"), "run_command", interrupt)
+    monkeypatch.setattr(importlib.import_module("truebit_async.cli.app").app, "main", interrupt)
     from truebit_async.cli import main  # noqa: PLC0415
 
     with pytest.raises(SystemExit) as caught:
