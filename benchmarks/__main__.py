@@ -90,9 +90,11 @@ def measure(*, short: bool) -> list[Row]:
     ]
 
     ours = run(m.memory, "truebit_async", pending)
+    learned = run(m.memory, "LearnedWait", pending)
     theirs = run(m.memory, "gather", pending // 5)
     rows += [
         at_most(f"memory per pending ID at {pending:,}", ours["bytes"], 480, "bytes"),
+        at_most("the same with LearnedWait, more than that", learned["bytes"] - ours["bytes"], 40, "bytes"),
         Row(f"the same, gather + tenacity at {pending // 5:,}", theirs["bytes"], "bytes"),
     ]
 

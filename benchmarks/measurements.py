@@ -29,7 +29,7 @@ from benchmarks.clients import (
     truebit_batch,
 )
 from benchmarks.server import LOG_PATH
-from truebit_async import Polled, PollEvent, PollPolicy, TruebitSession, VerificationTimeoutError
+from truebit_async import LearnedWait, Polled, PollEvent, PollPolicy, TruebitSession, VerificationTimeoutError
 from truebit_async._protocol import body
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.poller import Poller
@@ -117,7 +117,8 @@ def batch(url: str, kind: str, count: int, shortest: float, spread: float) -> Nu
 def memory(url: str, kind: str, count: int) -> Numbers:
     """Measure resident memory in bytes after the first poll of each ID.
 
-    It is given per pending ID, without the ID strings, and for the whole process, with them.
+    It is given per pending ID, without the ID strings, and for the whole process, with them. The kind is ``gather``,
+    ``truebit_async``, or ``LearnedWait`` for truebit_async with that strategy.
     """
     polled = 0
 
@@ -127,12 +128,14 @@ def memory(url: str, kind: str, count: int) -> Numbers:
 
     async def run() -> Numbers:
         ids = [f"run-9999-{number:027}" for number in range(count)]  # as long as UUIDs
-        policy = PollPolicy(wait=wait_fixed(1000) + wait_random(0, 1000), deadline=3600)
+        learned = LearnedWait(min_interval=1000, max_interval=2000)
+        wait = learned if kind == "LearnedWait" else wait_fixed(1000) + wait_random(0, 1000)
+        policy = PollPolicy(wait=wait, deadline=3600)
         pending: asyncio.Future[Any]
         async with TruebitSession(url, max_concurrency=IN_FLIGHT, listeners=[listener]) as session:
             await send_concurrently(500, session.get_execution_status)
             before = _resident()
-            if kind == "truebit_async":
+            if kind != "gather":
                 target = polled + count
                 pending = asyncio.ensure_future(
                     anext(session.wait_for_verifications(ids, policy=policy, max_pending=count))

@@ -36,7 +36,7 @@ SKIP = "wait --shard: CPU per ID of another shard"
 IDS = 100_000_000
 SHARDS = 16
 EACH = IDS // SHARDS
-POLLS_PER_ID = 10
+POLLS_PER_ID = 15  # of an execution that runs for half a minute, with the default policy
 ALLOWED = 1000  # polls per second, in the example of a dispatcher that limits the rate
 MAX_PENDING = 100_000  # the default of wait_for_verifications()
 

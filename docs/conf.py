@@ -53,7 +53,7 @@ default_role = "any"
 nitpicky = True
 nitpick_ignore_regex = [  # a build needs no network, so it cannot look up the names of other packages
     ("any|py:.*", r"(aiohttp|opentelemetry|tenacity)\..*"),
-    ("any|py:.*", r"(asyncio|collections|contextlib|contextvars|enum|logging|os|time)(\..*)?|RuntimeError"),
+    ("any|py:.*", r"(asyncio|collections|contextlib|contextvars|datetime|enum|logging|os|time)(\..*)?|RuntimeError"),
 ]
 
 

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     )
     from truebit_async.policy import PollPolicy
     from truebit_async.session import TruebitSession, wait_for_verification
+    from truebit_async.strategies import LearnedWait, ProportionalWait
     from truebit_async.tasks import Tasks
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "IndeterminateError",
     "InvalidExecutionIdError",
     "Invoice",
+    "LearnedWait",
     "Left",
     "LineItem",
     "Listener",
@@ -110,6 +112,7 @@ __all__ = [
     "PollEvent",
     "PollPolicy",
     "Polled",
+    "ProportionalWait",
     "RateLimitedError",
     "RedirectError",
     "RequestTimeoutError",
@@ -141,7 +144,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
     # Names are loaded when they are first used, so that the command starts without aiohttp.
-    _MODULES = ("errors", "_checkpoint_errors", "models", "policy", "events", "tasks", "session")
+    _MODULES = ("errors", "_checkpoint_errors", "models", "policy", "events", "tasks", "session", "strategies")
 
     def __getattr__(name: str) -> object:
         if name not in __all__:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 
 from yarl import URL
 
@@ -26,6 +27,28 @@ def check_positive(name: str, value: object, *, zero_allowed: bool = False) -> N
     if not _is_finite(value) or value < 0 or (value == 0 and not zero_allowed):
         msg = f"{name} must be {'zero or more' if zero_allowed else 'above zero'} and finite, not {_shown(value)}"
         raise ValueError(msg)
+
+
+def age_since(name: str, value: object) -> float:
+    """Return how many seconds ago a time was; 0 for a time that is still to come.
+
+    Args:
+        name: what the user calls it.
+        value: what the user gave; None is now.
+
+    Raises:
+        TypeError: it is not a datetime.
+        ValueError: it has no time zone.
+    """
+    if value is None:
+        return 0.0
+    if not isinstance(value, datetime):
+        msg = f"{name} must be a datetime, such as datetime.fromtimestamp(seconds, UTC), not {type(value).__name__}"
+        raise TypeError(msg)
+    if value.tzinfo is None or value.utcoffset() is None:
+        msg = f"{name} must have a time zone, such as datetime.now(UTC)"
+        raise ValueError(msg)
+    return max(0.0, (datetime.now(UTC) - value).total_seconds())
 
 
 def check_count(name: str, value: object, *, maximum: float = math.inf) -> None:

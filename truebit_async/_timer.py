@@ -8,6 +8,11 @@ import math
 from collections.abc import Callable
 
 
+def loop_time() -> float:
+    """Return the time of the running loop, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
 class Timer:
     """Calls a function at the time that it was last set to, in an empty context.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Literal, Self
 
 import attrs
 from tenacity import RetryCallState
-from tenacity.wait import wait_base, wait_fixed, wait_random_exponential
+from tenacity.wait import wait_base
 
 from truebit_async._arguments import check_count, check_positive
+from truebit_async._default_wait import ProportionalWait
 from truebit_async.errors import ExecutionNotFoundError, TruebitError, UnknownStatusError
 
 __all__ = ["PollPolicy", "WaitStrategy"]
@@ -18,19 +20,16 @@ WaitStrategy = wait_base | Callable[[RetryCallState], float]
 """What decides how long to sleep before the next poll, a tenacity wait strategy or a function like one."""
 
 
-def _default_wait() -> WaitStrategy:
-    # Full jitter at every step, also at the cap, so that waits which started together drift apart and stay apart.
-    return wait_fixed(0.5) + wait_random_exponential(multiplier=0.5, max=9.5)
-
-
 @attrs.frozen
 class PollPolicy:
     """The budgets of a wait. None of them is called "timeout": each name says what it bounds.
 
     Attributes:
         wait: seconds to sleep before the next poll, decided by any tenacity wait strategy (``wait_fixed(2)``,
-            ``wait_chain(...)``, sums of them) or a function of a `tenacity.RetryCallState`. The default picks at
-            random between 0.5 s and a bound that grows from 1 s to 10 s.
+            ``wait_chain(...)``, sums of them) or a function of a `tenacity.RetryCallState`, which in a session is a
+            `PollState`. The default, `ProportionalWait`, sees an end late by at most a fifth of how long the execution
+            ran, or 2 s if it ran for less than 10 s, and never by more than 8 s; the time that requests take and the
+            caps add to this. `LearnedWait` learns when to poll.
         deadline: seconds for the whole wait: sleeps, requests, bodies and retries. None waits for ever.
         request_timeout: seconds for one exchange, from connect to the last byte.
         max_consecutive_errors: how many transient failures in a row end the wait; any good answer resets the count.
@@ -39,11 +38,12 @@ class PollPolicy:
             `UnknownStatusError` or ``"keep_waiting"`` until the deadline.
 
     Raises:
-        TypeError: a budget is not a number, or ``wait`` cannot be called.
+        TypeError: a budget is not a number, ``wait`` cannot be called or is a class, or its ``observe`` is no plain
+            function.
         ValueError: a budget is negative, zero, infinite or NaN, or ``unknown_status`` is none of the two words.
     """
 
-    wait: WaitStrategy = attrs.field(factory=_default_wait)
+    wait: WaitStrategy = attrs.field(factory=ProportionalWait)
     deadline: float | None = 600.0
     request_timeout: float = 30.0
     max_consecutive_errors: int = 5
@@ -51,8 +51,16 @@ class PollPolicy:
     unknown_status: Literal["raise", "keep_waiting"] = "raise"
 
     def __attrs_post_init__(self) -> None:
+        if isinstance(self.wait, type):
+            msg = f"wait must be an instance: write {self.wait.__name__}()"
+            raise TypeError(msg)
         if not callable(self.wait):
-            msg = f"wait must be a tenacity wait strategy or a function, not {type(self.wait).__name__}"
+            type_name = type(self.wait).__name__
+            msg = f"wait must be a tenacity wait strategy, such as wait_fixed(5), or a function, not {type_name}"
+            raise TypeError(msg)
+        observe = getattr(self.wait, "observe", None)
+        if observe is not None and (not callable(observe) or inspect.iscoroutinefunction(observe)):
+            msg = "observe of the wait strategy must be a plain function of an observation, not an async one"
             raise TypeError(msg)
         if self.deadline is not None:
             check_positive("deadline", self.deadline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from datetime import datetime
 from types import EllipsisType, TracebackType
 from typing import Never, Self
 
@@ -20,7 +21,7 @@ from truebit_async._transport import Transport
 from truebit_async.events import Emitter, Listener, PollEvent
 from truebit_async.models import ApiExecution, ApiTask, Execution, FunctionTask, Invoice, Outcome, Transcript
 from truebit_async.policy import PollPolicy, check_policy
-from truebit_async.tasks import Tasks
+from truebit_async.tasks import SubmissionTimes, Tasks
 
 __all__ = ["DEFAULT_BASE_URL", "TruebitSession", "wait_for_verification"]
 
@@ -138,7 +139,12 @@ class TruebitSession:
         return await self.functions.get_execution_status(execution_id)
 
     async def wait_for_verification(
-        self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
+        self,
+        execution_id: str,
+        *,
+        policy: PollPolicy | None = None,
+        deadline: float | EllipsisType | None = ...,
+        submitted_at: datetime | None = None,
     ) -> Execution:
         """Poll until ``verificationStatus`` of a function task leaves Running: see `Tasks.wait_for_verification`.
 
@@ -146,16 +152,19 @@ class TruebitSession:
             execution_id: the ``executionId`` that the execute call returned.
             policy: the budgets of this wait; None takes the session's.
             deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
+            submitted_at: when the execution was submitted: see `Tasks.wait_for_verification`.
 
         Returns:
             The execution in its final state.
 
         Raises:
             TruebitError: see `Tasks.wait_for_verification`.
-            TypeError: ``policy`` or ``deadline`` has the wrong type.
-            ValueError: ``deadline`` is negative, zero, infinite or NaN.
+            TypeError: ``policy``, ``deadline`` or ``submitted_at`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN, or ``submitted_at`` has no time zone.
         """
-        return await self.functions.wait_for_verification(execution_id, policy=policy, deadline=deadline)
+        return await self.functions.wait_for_verification(
+            execution_id, policy=policy, deadline=deadline, submitted_at=submitted_at
+        )
 
     def wait_for_verifications(
         self,
@@ -163,6 +172,7 @@ class TruebitSession:
         *,
         policy: PollPolicy | None = None,
         deadline: float | EllipsisType | None = ...,
+        submitted_at: SubmissionTimes = None,
         max_pending: int = 100_000,
     ) -> AsyncGenerator[Outcome[Execution], None]:
         """Wait for many function tasks, one `Outcome` for each as it finishes: see `Tasks.wait_for_verifications`.
@@ -171,6 +181,7 @@ class TruebitSession:
             execution_ids: the IDs, as an iterable or an async iterable; it is read as there is room.
             policy: the budgets of each wait; None takes the session's.
             deadline: seconds for each wait, in place of the policy's; None waits for ever.
+            submitted_at: when the executions were submitted: see `Tasks.wait_for_verifications`.
             max_pending: how many IDs are held at once.
 
         Raises:
@@ -179,11 +190,16 @@ class TruebitSession:
             ValueError: see `Tasks.wait_for_verifications`.
         """
         return self.functions.wait_for_verifications(
-            execution_ids, policy=policy, deadline=deadline, max_pending=max_pending
+            execution_ids, policy=policy, deadline=deadline, submitted_at=submitted_at, max_pending=max_pending
         )
 
     def watch(
-        self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
+        self,
+        execution_id: str,
+        *,
+        policy: PollPolicy | None = None,
+        deadline: float | EllipsisType | None = ...,
+        submitted_at: datetime | None = None,
     ) -> AsyncGenerator[PollEvent, None]:
         """Wait for a function task, and yield the events of that wait; the last is `Finished`: see `Tasks.watch`.
 
@@ -191,13 +207,14 @@ class TruebitSession:
             execution_id: the ``executionId`` that the execute call returned.
             policy: the budgets of this wait; None takes the session's.
             deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
+            submitted_at: when the execution was submitted: see `Tasks.wait_for_verification`.
 
         Raises:
             TruebitError: see `Tasks.watch`.
-            TypeError: ``policy`` or ``deadline`` has the wrong type.
-            ValueError: ``deadline`` is negative, zero, infinite or NaN.
+            TypeError: ``policy``, ``deadline`` or ``submitted_at`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN, or ``submitted_at`` has no time zone.
         """
-        return self.functions.watch(execution_id, policy=policy, deadline=deadline)
+        return self.functions.watch(execution_id, policy=policy, deadline=deadline, submitted_at=submitted_at)
 
     async def get_transcript(self, execution_id: str) -> Transcript:
         """Fetch the transcript of an execution of any kind: the messages about it, as far as it has come.

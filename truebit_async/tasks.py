@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from datetime import datetime
 from types import EllipsisType
 from typing import Generic, TypeVar
 
 import attrs
 
-from truebit_async._arguments import check_count
+from truebit_async._arguments import age_since, check_count
 from truebit_async._exchange import Exchange
 from truebit_async._protocol.ids import check_execution_id
 from truebit_async._protocol.messages import TaskRules
@@ -25,7 +26,11 @@ from truebit_async.events import PollEvent
 from truebit_async.models.common import AnyExecution, Outcome
 from truebit_async.policy import PollPolicy, check_policy
 
-__all__ = ["Tasks"]
+__all__ = ["SubmissionTimes", "Tasks"]
+
+SubmissionTimes = datetime | Callable[[str], datetime | None] | None
+"""When executions were submitted. A datetime, which needs a time zone, holds for all of them. A function is called with
+each execution ID, and returns such a datetime, or None if it is not known."""
 
 TaskT = TypeVar("TaskT")
 ExecutionT = TypeVar("ExecutionT", bound=AnyExecution[object])
@@ -114,14 +119,15 @@ class Tasks(Generic[TaskT, ExecutionT]):
         clock = self._poller.bind().time
         started = clock()
         execution_id = await submission.run(budgets)
-        grace = clock() - started + max(budgets.not_found_grace, MIN_NOT_FOUND_GRACE)
+        age = started - clock()  # when the budgets began to count: below zero, since it was not submitted yet
+        grace = max(budgets.not_found_grace, MIN_NOT_FOUND_GRACE) - age
         try:
             if on_submitted is not None:
                 result = on_submitted(execution_id)
                 if inspect.isawaitable(result):
                     await result
             outcome: Outcome[ExecutionT] = await self._poller.wait(
-                self._source, execution_id, attrs.evolve(budgets, not_found_grace=grace), started
+                self._source, execution_id, attrs.evolve(budgets, not_found_grace=grace), started, age
             )
         except BaseException as error:
             note_execution(error, execution_id, self._rules.name)
@@ -218,7 +224,12 @@ class Tasks(Generic[TaskT, ExecutionT]):
         return await self._poller.get_state(self._source, execution_id, self._policy)
 
     async def wait_for_verification(
-        self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
+        self,
+        execution_id: str,
+        *,
+        policy: PollPolicy | None = None,
+        deadline: float | EllipsisType | None = ...,
+        submitted_at: datetime | None = None,
     ) -> ExecutionT:
         """Poll until the status of an execution is final.
 
@@ -228,6 +239,8 @@ class Tasks(Generic[TaskT, ExecutionT]):
             execution_id: the ``executionId`` that the execute call returned.
             policy: the budgets of this wait; None takes the session's.
             deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
+            submitted_at: when the execution was submitted, with a time zone. Wait strategies get the age of the
+                execution by it. None counts the age from now.
 
         Returns:
             The execution in its final state. It may be Indeterminate or Error, and a Success may hold a run that
@@ -240,14 +253,17 @@ class Tasks(Generic[TaskT, ExecutionT]):
             UnexpectedResponseError: a response was not one that the API documents.
             TransportError: there was no response, ``max_consecutive_errors`` times in a row.
             SessionClosedError: the session is, or was meanwhile, closed.
-            TypeError: ``policy`` or ``deadline`` has the wrong type.
-            ValueError: ``deadline`` is negative, zero, infinite or NaN.
+            TypeError: ``policy``, ``deadline`` or ``submitted_at`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN, or ``submitted_at`` has no time zone.
             Exception: whatever the wait strategy of the policy raised.
         """
         check_execution_id(execution_id, self._rules.name)
         self._poller.check_open(execution_id, self._rules.name)
         outcome: Outcome[ExecutionT] = await self._poller.wait(
-            self._source, execution_id, self._budgets(policy, deadline)
+            self._source,
+            execution_id,
+            self._budgets(policy, deadline),
+            age=age_since("submitted_at", submitted_at),
         )
         return outcome.unwrap()
 
@@ -257,6 +273,7 @@ class Tasks(Generic[TaskT, ExecutionT]):
         *,
         policy: PollPolicy | None = None,
         deadline: float | EllipsisType | None = ...,
+        submitted_at: SubmissionTimes = None,
         max_pending: int = 100_000,
     ) -> AsyncGenerator[Outcome[ExecutionT], None]:
         """Wait for many executions, and yield one `Outcome` for each as it finishes.
@@ -269,14 +286,18 @@ class Tasks(Generic[TaskT, ExecutionT]):
             execution_ids: the IDs, as an iterable or an async iterable; it is read as there is room.
             policy: the budgets of each wait; None takes the session's.
             deadline: seconds for each wait, from when its ID is read, in place of the policy's; None waits for ever.
+            submitted_at: when the executions were submitted, with a time zone; or a function that returns this, or
+                None, for an execution ID. Wait strategies get the ages of the executions by it. None counts the age
+                of each from when its ID is read.
             max_pending: how many IDs are held at once.
 
         Raises:
             SessionClosedError: the session is closed.
             TypeError: ``execution_ids`` is a single str, or not iterable; or another argument has the wrong type.
-            ValueError: ``max_pending`` is below 1, or ``deadline`` is negative, zero, infinite or NaN.
-            Exception: whatever reading ``execution_ids`` or the wait strategy raised, after the outcomes that were
-                already there.
+            ValueError: ``max_pending`` is below 1; ``deadline`` is negative, zero, infinite or NaN; or ``submitted_at``
+                has no time zone.
+            Exception: whatever reading ``execution_ids``, the function ``submitted_at`` or the wait strategy raised,
+                after the outcomes that were already there.
         """
         self._poller.check_open()
         check_count("max_pending", max_pending)
@@ -285,10 +306,16 @@ class Tasks(Generic[TaskT, ExecutionT]):
             msg = f"execution_ids must be an iterable of IDs, not {type_name}; for one ID use wait_for_verification()"
             raise TypeError(msg)
         budgets = self._budgets(policy, deadline)
-        return wait_for_all(self._poller, self._source, execution_ids, budgets, max_pending)
+        age_of = _age_function(submitted_at)
+        return wait_for_all(self._poller, self._source, execution_ids, budgets, max_pending, age_of)
 
     def watch(
-        self, execution_id: str, *, policy: PollPolicy | None = None, deadline: float | EllipsisType | None = ...
+        self,
+        execution_id: str,
+        *,
+        policy: PollPolicy | None = None,
+        deadline: float | EllipsisType | None = ...,
+        submitted_at: datetime | None = None,
     ) -> AsyncGenerator[PollEvent, None]:
         """Wait for an execution, and yield the events of that wait as they happen. The last one is `Finished`.
 
@@ -299,17 +326,19 @@ class Tasks(Generic[TaskT, ExecutionT]):
             execution_id: the ``executionId`` that the execute call returned.
             policy: the budgets of this wait; None takes the session's.
             deadline: seconds for the whole wait, in place of the policy's; None waits for ever.
+            submitted_at: when the execution was submitted: see `wait_for_verification`.
 
         Raises:
             InvalidExecutionIdError: the ID cannot be one; no request was sent.
             SessionClosedError: the session is closed.
-            TypeError: ``policy`` or ``deadline`` has the wrong type.
-            ValueError: ``deadline`` is negative, zero, infinite or NaN.
+            TypeError: ``policy``, ``deadline`` or ``submitted_at`` has the wrong type.
+            ValueError: ``deadline`` is negative, zero, infinite or NaN, or ``submitted_at`` has no time zone.
             Exception: whatever the wait strategy of the policy raised.
         """
         check_execution_id(execution_id, self._rules.name)
         self._poller.check_open(execution_id, self._rules.name)
-        return watch(self._poller, self._source, execution_id, self._budgets(policy, deadline))
+        age = age_since("submitted_at", submitted_at)
+        return watch(self._poller, self._source, execution_id, self._budgets(policy, deadline), age)
 
     def _check_checkpoint(self, checkpoint: Checkpoint[ExecutionT]) -> None:
         if not isinstance(checkpoint, Checkpoint):
@@ -328,3 +357,17 @@ class Tasks(Generic[TaskT, ExecutionT]):
     def _budgets(self, policy: PollPolicy | None, deadline: float | EllipsisType | None) -> PollPolicy:
         policy = self._policy if policy is None else check_policy(policy)
         return policy if deadline is ... else attrs.evolve(policy, deadline=deadline)
+
+
+def _age_function(submitted_at: SubmissionTimes) -> Callable[[str], float] | None:
+    """Return a function that returns the age of an execution in seconds; None if nothing is known of ages."""
+    if submitted_at is None:
+        return None
+    if callable(submitted_at):
+        return lambda execution_id: age_since("what submitted_at returns", submitted_at(execution_id))
+    if not isinstance(submitted_at, datetime):
+        type_name = type(submitted_at).__name__
+        msg = f"submitted_at must be a datetime, or a function of an execution ID, such as times.get, not {type_name}"
+        raise TypeError(msg)
+    age_since("submitted_at", submitted_at)
+    return lambda _: age_since("submitted_at", submitted_at)

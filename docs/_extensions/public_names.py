@@ -12,9 +12,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 import truebit_async
-from truebit_async import Tasks, audit, checkpoint, errors, events, otel, policy, sharding, testing
+from truebit_async import Tasks, audit, checkpoint, errors, events, otel, policy, sharding, strategies, tasks, testing
 
-MODULES = (truebit_async, policy, checkpoint, sharding, audit, otel, testing)
+MODULES = (truebit_async, policy, strategies, tasks, checkpoint, sharding, audit, otel, testing)
 """A name that several of them have is imported from the first."""
 
 PATHS = {name: f"{module.__name__}.{name}" for module in reversed(MODULES) for name in module.__all__}
@@ -25,6 +25,9 @@ SHORTER = {
     "~tenacity.wait.wait_base | ~collections.abc.Callable[[~tenacity.RetryCallState], float]": (
         "~truebit_async.policy.WaitStrategy"
     ),
+    "~datetime.datetime | ~collections.abc.Callable[[str], ~datetime.datetime | None] | None": (
+        "~truebit_async.tasks.SubmissionTimes"
+    ),
     "float | ~types.EllipsisType | None": "float | None",
     "= Ellipsis": "= ...",
     "= NOTHING": "= ...",
@@ -34,7 +37,7 @@ SHORTER = {
 TYPE_VARIABLE = re.compile(r"truebit_async\..*\.((?:Task|Execution|Output)T)(?:_co)?")
 """The pages that show one say what it stands for."""
 
-MADE_BY_THE_PACKAGE = (errors.TruebitError, events.PollEvent, enum.Enum, Tasks, testing.Reply)
+MADE_BY_THE_PACKAGE = (errors.TruebitError, events.PollEvent, enum.Enum, Tasks, strategies.PollState, testing.Reply)
 
 
 def public_path(target: str) -> str | None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from truebit_async import ProportionalWait
+
 tables = pytest.importorskip("benchmarks.tables")  # a source distribution has no benchmarks
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -39,6 +41,17 @@ def test_the_page_shows_every_part_of_its_tables(report: dict[str, Any]) -> None
     assert re.findall(":end-before: (.*)", page) == marks[1:]
 
 
+def test_the_default_policy_polls_as_often_as_the_page_says() -> None:
+    wait = ProportionalWait()
+    age, polls = 0.0, 1
+    while age < 30:  # half a minute
+        age += wait.mean_gap(polls, age)
+        polls += 1
+    assert polls == tables.POLLS_PER_ID
+    page = (DOCS / "explanation" / "how-far.md").read_text(encoding="utf-8")
+    assert f"takes about {polls} polls" in " ".join(page.split())
+
+
 def test_the_calculation_follows_from_its_figures(report: dict[str, Any]) -> None:
     figures = {
         tables.POLLS: 5000,
@@ -58,14 +71,14 @@ def test_the_calculation_follows_from_its_figures(report: dict[str, Any]) -> Non
     for row in (
         "| 100,000 | 100,000 / 5,000 per second | 20 seconds |",
         "| one poll of each ID | 100,000,000 / 4,000 per second | 6.94 hours |",
-        "| 10 polls of each ID | 100,000,000 × 10 / 5,000 per second | 2.31 days |",
+        "| 15 polls of each ID | 100,000,000 × 15 / 5,000 per second | 3.47 days |",
         "| writing the lines | 100,000,000 × 10 µs | 16.7 minutes |",
         "| all, one poll of each ID | 6.94 hours + 16.7 minutes | 7.22 hours |",
-        "| all, 10 polls of each ID | 2.31 days + 16.7 minutes | 2.33 days |",
+        "| all, 15 polls of each ID | 3.47 days + 16.7 minutes | 3.48 days |",
         "| load on the dispatcher, at most | 16 × 5,000 per second | 80,000 per second |",
         "| reading the IDs of other shards | 93,750,000 × 4 µs | 6.25 minutes |",
         "| all, one poll of each ID | 7.22 hours / 16 + 6.25 minutes | 33.3 minutes |",
-        "| all, 10 polls of each ID | 2.33 days / 16 + 6.25 minutes | 3.59 hours |",
+        "| all, 15 polls of each ID | 3.48 days / 16 + 6.25 minutes | 5.33 hours |",
         "| a shard, with the command itself | 50 MB + 50 MB + 1.25 GB | 1.35 GB |",
         "| 16 shards | 16 × 1.35 GB | 21.6 GB |",
         "| all checkpoints | 100,000,000 × 400 bytes | 40 GB |",

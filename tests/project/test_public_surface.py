@@ -19,7 +19,7 @@ import pytest
 
 import truebit_async
 import truebit_async.testing
-from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, sharding, tasks
+from truebit_async import audit, checkpoint, errors, events, models, otel, policy, session, sharding, strategies, tasks
 
 PACKAGE = Path(truebit_async.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
@@ -34,7 +34,9 @@ def test_everything_public_is_at_the_top() -> None:
         *events.__all__,
         *models.__all__,
         "CheckpointError",
+        "LearnedWait",
         "PollPolicy",
+        "ProportionalWait",
         "Tasks",
         "TruebitSession",
         "wait_for_verification",
@@ -54,6 +56,7 @@ PUBLIC_MODULES = (
     policy,
     session,
     sharding,
+    strategies,
     tasks,
     truebit_async.testing,
 )
@@ -98,7 +101,8 @@ def parameters(thing: Any) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     if inspect.isclass(thing):
-        found.update(vars(thing).get("__annotations__", {}))
+        annotations = vars(thing).get("__annotations__", {})
+        found.update({name: str(getattr(one, "__forward_arg__", one)) for name, one in annotations.items()})
         found.update(dict.fromkeys(getattr(thing, "__members__", ()), ""))
         found.update(dict.fromkeys(re.findall(r"\n        self\.(\w+)\b.* = ", inspect.getsource(thing)), ""))
         is_made_by_attrs = hasattr(thing, "__attrs_attrs__")
@@ -137,7 +141,15 @@ def test_every_parameter_and_attribute_is_documented_by_name() -> None:
 
 UNITS = {
     "byte_gas_price": "per byte",
+    "completed": "how many executions",
+    "consecutive_failures": "how many transient failures",
     "count": "how many shards",
+    "default_requests": "number of requests",
+    "effort": "how many requests",
+    "expected_requests": "number of requests",
+    "failures": "how many transient failures",
+    "fraction": "in proportion to the age",
+    "jitter": "how much of a gap",
     "max_concurrency": "requests",
     "max_consecutive_errors": "how many transient failures",
     "max_pending": "how many",
@@ -145,6 +157,7 @@ UNITS = {
     "max_rate": "requests per second",
     "gas_limit": "how many steps",
     "max_submissions": "how many tasks",
+    "mean_requests": "number of requests",
     "peak_memory_used": "unit is not documented",
     "per_second": "requests",
     "polls": "how many",

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import math
 import pickle
-import random
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import tenacity
 from tenacity import RetryCallState, wait_fixed, wait_random
 
 from truebit_async import PollPolicy
+from truebit_async.strategies import LearnedWait, ProportionalWait
 
 
 def test_defaults() -> None:
@@ -22,15 +21,8 @@ def test_defaults() -> None:
     assert policy.unknown_status == "raise"
 
 
-@pytest.mark.parametrize(("attempt", "bound"), [(1, 1.0), (2, 1.5), (4, 4.5), (6, 10.0), (1000, 10.0), (100_000, 10.0)])
-def test_the_default_wait_is_jittered_within_bounds(attempt: int, bound: float) -> None:
-    random.seed(0)
-    state = RetryCallState(tenacity.AsyncRetrying(), None, (), {})
-    state.attempt_number = attempt
-    delays = [PollPolicy().wait(state) for _ in range(500)]
-    assert min(delays) >= 0.5
-    assert max(delays) <= bound
-    assert max(delays) - min(delays) > 0.9 * (bound - 0.5)
+def test_the_default_wait() -> None:
+    assert isinstance(PollPolicy().wait, ProportionalWait)
 
 
 @pytest.mark.parametrize("wait", [wait_fixed(2), wait_fixed(3) + wait_random(0, 2), lambda _: 1.5])
@@ -57,7 +49,7 @@ def test_none_is_a_deadline_only() -> None:
 
 
 def test_a_wait_that_cannot_be_called() -> None:
-    with pytest.raises(TypeError, match="wait must be a tenacity wait strategy or a function, not float"):
+    with pytest.raises(TypeError, match=r"such as wait_fixed\(5\), or a function, not float"):
         PollPolicy(wait=2.0)  # type: ignore[arg-type]
 
 
@@ -70,3 +62,23 @@ def test_policies_compare_and_pickle() -> None:
     wait = wait_fixed(2)
     assert PollPolicy(wait=wait) == PollPolicy(wait=wait)
     assert pickle.loads(pickle.dumps(PollPolicy(deadline=7))).deadline == 7  # noqa: S301
+
+
+def test_a_strategy_that_is_a_class() -> None:
+    with pytest.raises(TypeError, match=r"^wait must be an instance: write LearnedWait\(\)$"):
+        PollPolicy(wait=LearnedWait)  # type: ignore[arg-type]
+
+
+async def observe(_: object) -> None: ...
+
+
+@pytest.mark.parametrize("value", [True, observe])
+def test_an_observe_that_cannot_be_called(value: Any) -> None:
+    class Strategy:
+        observe = value
+
+        def __call__(self, _: RetryCallState) -> float:
+            return 1.0
+
+    with pytest.raises(TypeError, match="observe of the wait strategy must be a plain function"):
+        PollPolicy(wait=Strategy())

@@ -96,8 +96,8 @@ class Batch(ABC, Generic[ResultT]):
         if self._is_left:
             raise asyncio.CancelledError
 
-    def _make_waiter(self, execution_id: str) -> Waiter[ResultT]:
-        return Waiter(self._group, execution_id, self._poller.bind().time())
+    def _make_waiter(self, execution_id: str, age: float = 0.0) -> Waiter[ResultT]:
+        return Waiter(self._group, execution_id, self._poller.bind().time(), age)
 
     def _start(self, waiter: Waiter[ResultT]) -> None:
         """Begin a wait."""
@@ -148,7 +148,12 @@ async def _wait_until_over(task: asyncio.Task[None]) -> None:
 
 
 async def wait_for_all(
-    poller: Poller, source: Source[ResultT], execution_ids: ExecutionIds, policy: PollPolicy, max_pending: int
+    poller: Poller,
+    source: Source[ResultT],
+    execution_ids: ExecutionIds,
+    policy: PollPolicy,
+    max_pending: int,
+    age_of: Callable[[str], float] | None = None,
 ) -> AsyncGenerator[Outcome[Any], None]:
     """Yield one outcome per execution ID, in order of completion.
 
@@ -158,12 +163,13 @@ async def wait_for_all(
         execution_ids: the IDs, read as there is room for them.
         policy: the budgets of each wait.
         max_pending: how many IDs are held at once, pending or with an outcome that was not taken yet.
+        age_of: returns how old an execution is, in seconds; None if nothing is known of ages.
 
     Raises:
-        Exception: whatever reading ``execution_ids`` or the wait strategy raised, after the outcomes that were already
-            there.
+        Exception: whatever reading ``execution_ids``, ``age_of`` or the wait strategy raised, after the outcomes that
+            were already there.
     """
-    batch = _IdBatch(poller, source, policy, max_pending)
+    batch = _IdBatch(poller, source, policy, max_pending, age_of)
     async with batch.fed_by(batch.read(execution_ids)) as next_outcome:
         while (outcome := await next_outcome()) is not None:
             yield outcome
@@ -172,8 +178,16 @@ async def wait_for_all(
 class _IdBatch(Batch[ResultT]):
     """Waits for IDs, each of which is held once."""
 
-    def __init__(self, poller: Poller, source: Source[ResultT], policy: PollPolicy, max_pending: int) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        source: Source[ResultT],
+        policy: PollPolicy,
+        max_pending: int,
+        age_of: Callable[[str], float] | None,
+    ) -> None:
         super().__init__(poller, source, policy, max_pending)
+        self._age_of = age_of
         self._finished_ids: set[str] = set()  # IDs of outcomes that were not taken yet, of those that were polled
         self._refused_ids: set[str] = set()  # likewise, of those that were refused
 
@@ -193,7 +207,8 @@ class _IdBatch(Batch[ResultT]):
                 self._refuse(error)
             return
         if execution_id not in self._finished_ids and not self._poller.has_waiter(self._group, execution_id):
-            self._start(self._make_waiter(execution_id))
+            age = 0.0 if self._age_of is None else self._age_of(execution_id)
+            self._start(self._make_waiter(execution_id, age))
 
     def _refuse(self, error: InvalidExecutionIdError) -> None:
         kind, emit, number = self._group.source.kind, self._poller.emitter.emit, next_number()

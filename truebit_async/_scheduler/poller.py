@@ -10,8 +10,9 @@ Theory of operation
     `get_execution_status` makes its first request in the task of its caller if a slot is free for it after such a step.
     Otherwise, and after a transient failure, it is a waiter as well.
 
-    A step does a bounded amount of work. What is left is done in the next iteration of the loop, so that callers wake
-    up in between and no other task of the loop is held up.
+    A step does a bounded amount of work, and leaves the rest to the next iteration of the loop, so that callers wake up
+    in between and no other task of the loop is held up. A strategy that learns is told of results and ends, and may
+    then decide again for waiters that sleep.
 
     Waiters for the same target share its requests. A waiter that is due takes the latest result of the others if that
     is newer than what it knows; otherwise it asks. So the target is asked as often as its most impatient waiter wants,
@@ -32,14 +33,15 @@ from typing import Any, cast
 
 import attrs
 
+from truebit_async._scheduler.observers import Observers
 from truebit_async._scheduler.pacer import Pacer
 from truebit_async._scheduler.registry import Registry, SharedTarget
 from truebit_async._scheduler.requests import Requests
-from truebit_async._scheduler.results import Delivery, is_bug, met_stale_connection, own_copy, without_frames
+from truebit_async._scheduler.results import Deliveries, is_bug, met_stale_connection, own_copy, without_frames
 from truebit_async._scheduler.source import ResultT, Source, Target
 from truebit_async._scheduler.timetable import Deadlines, DueTimes
 from truebit_async._scheduler.waiter import Phase, Waiter, WaiterGroup, resolving
-from truebit_async._timer import Timer
+from truebit_async._timer import Timer, loop_time
 from truebit_async.errors import SessionClosedError, TruebitError
 from truebit_async.events import BackedOff, Emitter, Finished, Left, Started
 from truebit_async.models import Outcome
@@ -73,9 +75,10 @@ class Poller:
         self._loop: asyncio.AbstractEventLoop | None = None  # the one it is first used in
         self._registry = Registry()
         self._due = DueTimes()
+        self._observers = Observers(self._registry, self._due, self._end)
         self._deadlines = Deadlines()
         self._requests = Requests(pacer, emitter, self._receive, self._continue)
-        self._deliveries: deque[Delivery] = deque()
+        self._deliveries = Deliveries()
         self._timer = Timer(self._wake)
         self._woke_at = -math.inf
         self._lacks_slot = False  # whether every slot was taken when the timer was last set
@@ -83,15 +86,16 @@ class Poller:
     # What callers ask for
 
     async def wait(
-        self, source: Source[Any], execution_id: str, policy: PollPolicy, started: float | None = None
+        self, source: Source[Any], execution_id: str, policy: PollPolicy, started: float | None = None, age: float = 0.0
     ) -> Outcome[Any]:
         """Poll until the wait for an execution is over, and return its outcome.
 
-        The budgets count from ``started``, in seconds of the loop's clock; None is now.
+        The budgets count from ``started``, in seconds of the loop's clock; None is now. The execution was ``age``
+        seconds old then; below zero if it was submitted later.
         """
         future = self.bind().create_future()
         group = WaiterGroup(source, policy, resolving(future))
-        waiter = Waiter(group, execution_id, _now() if started is None else started)
+        waiter = Waiter(group, execution_id, loop_time() if started is None else started, age)
         self.start(waiter)
         return await self._outcome_of(waiter, future)
 
@@ -118,12 +122,12 @@ class Poller:
             self._requests.begin(source, execution_id, started)
             result = await source.fetch(execution_id, policy.request_timeout, on_new_connection=False)
         except BaseException as error:
-            self._requests.tell(source, execution_id, started, _now(), error)
+            self._requests.tell(source, execution_id, started, loop_time(), error)
             if self.is_closed or not isinstance(error, TruebitError) or not error.is_transient:
                 raise
             failure = without_frames(error)
         else:
-            self._requests.tell(source, execution_id, started, _now(), result)
+            self._requests.tell(source, execution_id, started, loop_time(), result)
             return result
         finally:
             self._pacer.finished()
@@ -149,7 +153,7 @@ class Poller:
         if failure is None:
             self._sleep_until(started, waiter)
         else:
-            self._receive(waiter.target, failure, started, _now())
+            self._receive(waiter.target, failure, started, loop_time())
         self._set_timer()
         return cast("ResultT", (await self._outcome_of(waiter, future)).unwrap())
 
@@ -177,7 +181,7 @@ class Poller:
     def discard(self, waiter: Waiter[Any]) -> None:
         """Forget a waiter whose caller has left. Its request is cancelled if nobody else waits for the target."""
         if waiter.phase is not Phase.OVER:
-            self._remove(waiter)
+            self._remove(waiter, None)
             if waiter.group.is_wait:
                 self._emit(Left, waiter.execution_id, waiter.kind, waiter.number)
             self._set_timer()
@@ -237,22 +241,23 @@ class Poller:
         next_start = self._pacer.next_start()
         self._lacks_slot = next_start == math.inf
         next_poll = max(next_start, self._due.next_time(), self._woke_at + gap)
-        self._timer.set(-math.inf if self._deliveries else min(self._deadlines.next_time(), next_poll))
+        has_work = self._deliveries or self._observers.has_work
+        self._timer.set(-math.inf if has_work else min(self._deadlines.next_time(), next_poll))
 
     def _wake(self) -> None:
-        self._woke_at = _now()
+        self._woke_at = loop_time()
         self._step()
 
     def _continue(self) -> None:
         """Go on after a request has ended: at once if others may have waited for its slot, unless a step is next."""
-        if self._lacks_slot and self._timer.time > _now():
+        if self._lacks_slot and self._timer.time > loop_time():
             self._step()
         else:
             self._set_timer()
 
     def _step(self) -> None:
         """Do what is to be done now, up to a bound, and set the timer to what is next."""
-        now = _now()
+        now = loop_time()
         work = 0
         try:
             while work < WAITERS_PER_STEP and (waiter := self._deadlines.next_passed(now)) is not None:
@@ -261,6 +266,7 @@ class Poller:
             while work < WAITERS_PER_STEP and self._deliveries:
                 work += 1
                 self._deliver_next(now)
+            work += self._observers.work(now, (WAITERS_PER_STEP - work) // 2)
             while (
                 work < WAITERS_PER_STEP
                 and self._pacer.next_start() <= now
@@ -269,10 +275,7 @@ class Poller:
                 work += 1
                 self._ask(waiter, now)
         finally:  # whatever happens to one waiter, the deadlines of the others hold
-            if work < WAITERS_PER_STEP:
-                self._set_timer()
-            else:
-                self._timer.set(now)
+            self._set_timer() if work < WAITERS_PER_STEP else self._timer.set(now)
 
     def _ask(self, waiter: Waiter[Any], now: float) -> None:
         """Get a result for a waiter that is due: from others, from a request in flight, or from a new request."""
@@ -284,9 +287,7 @@ class Poller:
             return
         if target in self._requests or waiter.group.is_abandoned:
             return
-        timeout = waiter.group.policy.request_timeout
-        if isinstance(found, SharedTarget):
-            timeout = max(other.group.policy.request_timeout for other in found.waiters)
+        timeout = (found if isinstance(found, SharedTarget) else waiter).request_timeout
         try:
             self._requests.start(target, timeout, waiter.context, now)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # tell its caller; the others go on
@@ -302,15 +303,12 @@ class Poller:
         elif isinstance(found, SharedTarget) and not is_bug(result):
             found.latest, found.latest_at = result, now
         if isinstance(found, SharedTarget):
-            self._deliveries.append(Delivery(deque(found.waiters), result, started, now))
+            self._deliveries.add(found.waiters, result, started, now)
         elif found is not None:
             self._deliver(found, result, started, now, now)
 
     def _deliver_next(self, now: float) -> None:
-        delivery = self._deliveries[0]
-        waiter = delivery.waiters.popleft()
-        if not delivery.waiters:
-            self._deliveries.popleft()
+        waiter, delivery = self._deliveries.pop()
         if waiter.phase is Phase.ASKING and waiter.was_cut_short(delivery.result):
             self._sleep_until(now, waiter)  # ask again at once; it does not count
         else:
@@ -333,8 +331,10 @@ class Poller:
     def _take(self, waiter: Waiter[Any], result: object, seen_at: float, now: float) -> None:
         end: Outcome[Any] | Exception | None
         try:
-            end = waiter.observe(result, now, seen_at)
+            end = waiter.take(result, now, seen_at)
             if end is None:
+                if waiter.group.observe is not None and not isinstance(result, TruebitError):
+                    self._observers.tell_pending(waiter)
                 self._back_off(waiter.sleep_after(result, now), waiter, now)
                 return
         except Exception as error:  # noqa: BLE001  # the user's wait strategy is broken: tell its caller, not the loop
@@ -374,7 +374,7 @@ class Poller:
             self.discard(waiter)
 
     def _end(self, waiter: Waiter[Any], end: Outcome[Any] | BaseException) -> None:
-        self._remove(waiter)
+        self._remove(waiter, end)
         if waiter.group.is_wait:
             if isinstance(end, Outcome):
                 self._emit(Finished, waiter.execution_id, waiter.kind, end, waiter.number)
@@ -384,17 +384,15 @@ class Poller:
 
     def _end_closed(self, waiter: Waiter[Any]) -> None:
         if waiter.phase is not Phase.OVER:
-            self._end(waiter, waiter.end_with(SessionClosedError(waiter.execution_id, kind=waiter.kind), _now()))
+            self._end(waiter, waiter.end_with(SessionClosedError(waiter.execution_id, kind=waiter.kind), loop_time()))
 
-    def _remove(self, waiter: Waiter[Any]) -> None:
+    def _remove(self, waiter: Waiter[Any], end: Outcome[Any] | BaseException | None) -> None:
+        if waiter.group.observe is not None:
+            self._observers.tell_end(waiter, end, loop_time())
         was_asleep = waiter.phase is Phase.ASLEEP
         self._deadlines.remove(waiter)  # first: Ctrl-C may interrupt this, and `discard_all` goes on
         waiter.phase = Phase.OVER
         if was_asleep:
-            self._due.note_stale()
+            self._due.note_stale(waiter)
         if self._registry.remove(waiter):
             self._requests.cancel(waiter.target)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -20,11 +20,38 @@ class SharedTarget:
         waiters: the waiters; a dict is used as an ordered set.
         latest: the latest result, a state or an error; None before the first.
         latest_at: when that arrived, in seconds of the loop's clock.
+        observers: for each wait strategy that observes, by its `id`, the waiter that does so for all.
+        told_of_end: the waiters among them whose strategy was told of the final state.
     """
 
     waiters: dict[Waiter[Any], None]
     latest: object = None
     latest_at: float = -math.inf
+    observers: dict[int, Waiter[Any]] = attrs.field(factory=dict)
+    told_of_end: set[Waiter[Any]] = attrs.field(factory=set)
+
+    def observes(self, waiter: Waiter[Any], *, is_end: bool) -> bool:
+        """Return whether a waiter is the one that observes, of those with its strategy.
+
+        Args:
+            waiter: the waiter.
+            is_end: whether it observes the final state, which is done once for each strategy.
+        """
+        strategy = waiter.group.policy.wait
+        observer = self.observers.get(id(strategy))  # the waiter keeps its strategy, so the `id` stays its own
+        if observer is None or (observer not in self.waiters and observer not in self.told_of_end):
+            observer = next(other for other in self.waiters if other.group.policy.wait is strategy)
+            self.observers[id(strategy)] = observer
+        if observer is not waiter or observer in self.told_of_end:
+            return False
+        if is_end:
+            self.told_of_end.add(observer)
+        return True
+
+    @property
+    def request_timeout(self) -> float:
+        """The longest limit that a waiter sets for an exchange, in seconds."""
+        return max(waiter.request_timeout for waiter in self.waiters)
 
 
 class Registry:

@@ -1,10 +1,11 @@
-"""The results of polls: a state, or the error that came instead."""
+"""The results of polls, each a state or the error that came instead, and their way to the waiters."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, TypeGuard, TypeVar
 
 import attrs
@@ -32,6 +33,28 @@ class Delivery:
     result: object
     started: float
     arrived: float
+
+
+class Deliveries:
+    """Results on their way to the waiters of their targets, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._deliveries: deque[Delivery] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._deliveries)
+
+    def add(self, waiters: Iterable[Waiter[Any]], result: object, started: float, arrived: float) -> None:
+        """Add a result: see `Delivery`."""
+        self._deliveries.append(Delivery(deque(waiters), result, started, arrived))
+
+    def pop(self) -> tuple[Waiter[Any], Delivery]:
+        """Take out the next waiter; return it and what is delivered to it."""
+        delivery = self._deliveries[0]
+        waiter = delivery.waiters.popleft()
+        if not delivery.waiters:
+            self._deliveries.popleft()
+        return waiter, delivery
 
 
 def result_of_task(task: asyncio.Task[Any], target: Target) -> Any:

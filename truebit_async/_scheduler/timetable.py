@@ -7,6 +7,7 @@ import heapq
 import math
 from typing import Any, Generic, TypeVar, cast
 
+from truebit_async._scheduler.backlog import HELD_UP, Backlog
 from truebit_async._scheduler.waiter import Phase, Waiter, WaiterGroup
 
 ItemT = TypeVar("ItemT", Waiter[Any], WaiterGroup[Any])
@@ -14,6 +15,9 @@ ItemT = TypeVar("ItemT", Waiter[Any], WaiterGroup[Any])
 _MIN_STALE = 64  # stale entries that are not worth a clean-up
 _CLEANED_PER_CALL = 4  # entries
 _DROPPED_PER_CALL = 200  # stale entries at the beginning of a heap
+
+_MAX_LATENESS = 0.05  # seconds; a poll that is overdue for longer is held up by a cap
+_RANKED_PER_CALL = 10  # waiters that are held up
 
 
 class _Heap(abc.ABC, Generic[ItemT]):
@@ -30,7 +34,7 @@ class _Heap(abc.ABC, Generic[ItemT]):
         self._stale_count = 0
 
     @abc.abstractmethod
-    def _is_stale(self, item: ItemT) -> bool: ...
+    def _is_stale(self, item: ItemT, time: float) -> bool: ...
 
     def _forget(self, item: ItemT) -> None:
         """Note that an item has no entry any more."""
@@ -51,7 +55,7 @@ class _Heap(abc.ABC, Generic[ItemT]):
         if self._stale_count:
             self._drop_stale()
         heap = self._first_heap()
-        return heap if heap and heap[0][0] <= now and not self._is_stale(heap[0][2]) else None
+        return heap if heap and heap[0][0] <= now and not self._is_stale(heap[0][2], heap[0][0]) else None
 
     def _push(self, time: float, number: int, item: ItemT) -> None:
         heapq.heappush(self._heap, (time, number, item))
@@ -70,14 +74,14 @@ class _Heap(abc.ABC, Generic[ItemT]):
         """Drop the first entries that are stale."""
         dropped = 0
         for heap in (self._heap, self._old):
-            while heap and self._is_stale(heap[0][2]) and dropped < _DROPPED_PER_CALL:
+            while heap and self._is_stale(heap[0][2], heap[0][0]) and dropped < _DROPPED_PER_CALL:
                 self._drop(heapq.heappop(heap)[2])
                 dropped += 1
 
     def _clean(self) -> None:
         for _ in range(min(_CLEANED_PER_CALL, len(self._old))):
             entry = self._old.pop()  # without its last entry, a heap is still one
-            if self._is_stale(entry[2]):
+            if self._is_stale(entry[2], entry[0]):
                 self._drop(entry[2])
             else:
                 heapq.heappush(self._heap, entry)
@@ -88,7 +92,20 @@ class _Heap(abc.ABC, Generic[ItemT]):
 
 
 class DueTimes(_Heap[Waiter[Any]]):
-    """Sleeping waiters, by the time their next poll is due."""
+    """Sleeping waiters, by the time their next poll is due; those that a cap holds up, by their expected delay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backlog = Backlog()
+        self._has_ranks = False  # whether the strategy of a waiter knows expected delays
+
+    def __len__(self) -> int:
+        """Return the number of entries, stale ones included, but not those that are held up."""
+        return len(self._heap) + len(self._old)
+
+    def next_time(self) -> float:
+        """Return the earliest time of an entry, stale or not; infinity if there is none."""
+        return -math.inf if self._backlog else super().next_time()
 
     def add(self, waiter: Waiter[Any], due: float) -> None:
         """Add a sleeping waiter.
@@ -97,18 +114,54 @@ class DueTimes(_Heap[Waiter[Any]]):
             waiter: the waiter; it has no entry here.
             due: when its next poll is due, in seconds of the loop's clock.
         """
+        waiter.due = due
         self._push(due, waiter.number, waiter)
+        if waiter.group.expected_delay is not None:
+            self._has_ranks = True
 
-    def note_stale(self) -> None:
-        """Note that a sleeping waiter has ended, so that its entry is stale."""
+    def move(self, waiter: Waiter[Any], due: float) -> None:
+        """Change when the next poll of a sleeping waiter is due.
+
+        Args:
+            waiter: the waiter, as `sleeping_at` returned it.
+            due: when its next poll is due, in seconds of the loop's clock.
+        """
+        self.add(waiter, due)
         self._add_stale()
 
+    def sleeping_at(self, position: int) -> Waiter[Any] | None:
+        """Return the waiter of an entry, in no particular order; None if the entry is stale.
+
+        Args:
+            position: the number of the entry, from 0 to the number of entries - 1.
+        """
+        behind = position - len(self._heap)
+        time, _, waiter = self._heap[position] if behind < 0 else self._old[behind]
+        return None if self._is_stale(waiter, time) else waiter
+
+    def note_stale(self, waiter: Waiter[Any]) -> None:
+        """Note that a sleeping waiter has ended, so that its entry is stale."""
+        if waiter.due == HELD_UP:
+            self._backlog.remove(waiter)
+        else:
+            self._add_stale()
+
     def pop_due(self, now: float) -> Waiter[Any] | None:
-        """Take out the waiter that has been due for longest; return None if none is due.
+        """Take out the waiter whose turn it is; return None if none is due.
+
+        That is the one that has been due for longest, unless a cap holds up waiters and a strategy knows their expected
+        delays.
 
         Args:
             now: the time, in seconds of the loop's clock.
         """
+        if self._has_ranks:
+            self._rank(now)
+            if self._backlog:
+                return self._backlog.pop(now)
+        return self._pop(now)
+
+    def _pop(self, now: float) -> Waiter[Any] | None:
         heap = self._heap_with_due(now)
         if heap is None:
             return None
@@ -117,8 +170,16 @@ class DueTimes(_Heap[Waiter[Any]]):
             self._drop_stale()
         return waiter
 
-    def _is_stale(self, item: Waiter[Any]) -> bool:
-        return item.phase is not Phase.ASLEEP
+    def _rank(self, now: float) -> None:
+        """Move waiters that are held up to the backlog."""
+        for _ in range(_RANKED_PER_CALL):
+            waiter = self._pop(now - _MAX_LATENESS)
+            if waiter is None:
+                break
+            self._backlog.add(waiter, now)
+
+    def _is_stale(self, item: Waiter[Any], time: float) -> bool:
+        return item.phase is not Phase.ASLEEP or item.due != time
 
 
 class Deadlines(_Heap[WaiterGroup[Any]]):
@@ -159,7 +220,7 @@ class Deadlines(_Heap[WaiterGroup[Any]]):
             heapq.heapreplace(heap, (first.deadline, first.number, group))
         return None
 
-    def _is_stale(self, item: WaiterGroup[Any]) -> bool:
+    def _is_stale(self, item: WaiterGroup[Any], time: float) -> bool:  # noqa: ARG002  # the time is corrected later
         return item.first is None
 
     def _forget(self, item: WaiterGroup[Any]) -> None:

@@ -18,6 +18,7 @@ import attrs
 
 from truebit_async._scheduler.retry_state import WaiterRetryState
 from truebit_async._scheduler.source import ResultT, Source, Target
+from truebit_async._strategy_protocol import ExpectedDelay, Observe
 from truebit_async.errors import RequestTimeoutError, TruebitError, VerificationTimeoutError
 from truebit_async.models import Outcome
 from truebit_async.policy import PollPolicy
@@ -59,6 +60,8 @@ class WaiterGroup(Generic[ResultT]):
         on_end: called once for each waiter that ends by itself.
         context: the context that their requests are made in.
         is_wait: whether they are waits, with events of their own; False for `get_execution_status`.
+        observe: that method of the wait strategy; None if it has none.
+        expected_delay: likewise. It decides which waiter polls first under a cap.
         own_contexts: the contexts of those waiters for which a listener has set context variables.
         is_abandoned: whether the caller has left, so that no more requests are made for them.
         has_deadline_entry: whether the deadlines of the poller know of this group.
@@ -71,11 +74,18 @@ class WaiterGroup(Generic[ResultT]):
     on_end: OnEnd
     context: Context = attrs.field(factory=copy_context)
     is_wait: bool = True
+    observe: Observe | None = attrs.field(init=False)
+    expected_delay: ExpectedDelay | None = attrs.field(init=False)
     own_contexts: dict[Waiter[ResultT], Context] = attrs.field(factory=dict)
     is_abandoned: bool = False
     has_deadline_entry: bool = False
     first: Waiter[ResultT] | None = None
     last: Waiter[ResultT] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        strategy = self.policy.wait if self.is_wait else None
+        self.observe = getattr(strategy, "observe", None)
+        self.expected_delay = getattr(strategy, "expected_delay", None)
 
     def set_context(self, waiter: Waiter[ResultT], context: Context) -> None:
         """Set the context of a waiter, if it differs from that of the group: one for each would take 80 bytes."""
@@ -114,13 +124,16 @@ class Waiter(Generic[ResultT]):
         group: what it has in common with other waiters.
         execution_id: the execution.
         started: when the wait began.
+        age_at_start: how old the execution was then, in seconds, as far as is known.
         number: its number in order of arrival. It breaks ties between equal times.
         phase: what it is doing.
         polls: results seen so far.
-        idle_for: seconds slept so far.
+        due: when its next poll is due, if it sleeps; `backlog.HELD_UP` if a cap holds that up.
         slowest: seconds that the slowest exchange so far took, or `MIN_SLOWEST`.
         errors_in_a_row: transient failures since the last result that was none.
         seen_at: when its latest result arrived, or when it joined others and had none; it takes no older result.
+        pending_at: when the latest result arrived that found the execution running. It is kept for strategies that
+            observe, and is the same object as `seen_at`, which takes no memory of its own.
         latest: the latest result, a state or an error; None before the first.
         other: the last error if `latest` is a state, and the last state if it is an error; None if there was none.
         previous: the waiter of its group that began before it.
@@ -130,13 +143,15 @@ class Waiter(Generic[ResultT]):
     group: WaiterGroup[ResultT]
     execution_id: str
     started: float
+    age_at_start: float = 0.0
     number: int = attrs.field(factory=next_number)
     phase: Phase = Phase.ASKING
     polls: int = 0
-    idle_for: float = 0.0
+    due: float = -math.inf
     slowest: float = MIN_SLOWEST
     errors_in_a_row: int = 0
     seen_at: float = -math.inf
+    pending_at: float = -math.inf
     latest: Any = None
     other: Any = None
     previous: Waiter[ResultT] | None = None
@@ -163,6 +178,11 @@ class Waiter(Generic[ResultT]):
         return self.group.own_contexts.get(self, self.group.context)
 
     @property
+    def request_timeout(self) -> float:
+        """The limit of one exchange, in seconds."""
+        return self.group.policy.request_timeout
+
+    @property
     def deadline(self) -> float:
         """When the wait must be over."""
         budget = self.group.policy.deadline
@@ -172,6 +192,15 @@ class Waiter(Generic[ResultT]):
     def last_poll_due(self) -> float:
         """When a poll must be due at the latest to be answered before the deadline."""
         return self.deadline - 2 * self.slowest
+
+    def age_at(self, time: float) -> float:
+        """Return the age of the execution at a time, in seconds, as far as is known."""
+        return max(0.0, time - self.started + self.age_at_start)
+
+    @property
+    def pending_age(self) -> float | None:
+        """The age of the execution when a result last found it running; None if none did."""
+        return None if self.pending_at == -math.inf else self.age_at(self.pending_at)
 
     def is_ended_by(self, result: ResultT | TruebitError, now: float) -> bool:
         """Return whether a result ends the wait by itself: a final state, or an error that another poll cannot mend."""
@@ -188,7 +217,7 @@ class Waiter(Generic[ResultT]):
         is_too_old = seen_at <= self.seen_at or (now >= self.last_poll_due > seen_at)
         return latest is not None and not is_too_old and not self.was_cut_short(latest)
 
-    def observe(self, result: ResultT | TruebitError, now: float, seen_at: float) -> Outcome[Any] | None:
+    def take(self, result: ResultT | TruebitError, now: float, seen_at: float) -> Outcome[Any] | None:
         """Take in the result of a poll; return the outcome if it ends the wait.
 
         Args:
@@ -227,11 +256,10 @@ class Waiter(Generic[ResultT]):
             Exception: as for `sleep_after`.
         """
         if not (self.is_ended_by(latest, now) or self.was_cut_short(latest)):
-            due = seen_at + self.sleep_after(latest, seen_at)
-            self.idle_for = max(0.0, due - now)  # not the whole sleep: the wait begins now
-            if self.idle_for > 0:
+            sleep = seen_at + self.sleep_after(latest, seen_at) - now
+            if sleep > 0:
                 self._note(latest, seen_at)
-                return self.idle_for
+                return sleep
         self.seen_at = now  # what was known before does not count
         return 0.0
 
@@ -277,7 +305,6 @@ class Waiter(Generic[ResultT]):
             raise ValueError(msg)
         if now < self.last_poll_due < now + delay:
             delay = self.last_poll_due - now
-        self.idle_for += delay
         return delay
 
     def _note(self, result: ResultT | TruebitError, seen_at: float) -> None:

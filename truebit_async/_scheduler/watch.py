@@ -15,7 +15,7 @@ from truebit_async.policy import PollPolicy
 
 
 async def watch(
-    poller: Poller, source: Source[ResultT], execution_id: str, policy: PollPolicy
+    poller: Poller, source: Source[ResultT], execution_id: str, policy: PollPolicy, age: float
 ) -> AsyncGenerator[PollEvent, None]:
     """Yield the events of one wait, the last one `Finished`.
 
@@ -24,6 +24,7 @@ async def watch(
         source: fetches the results.
         execution_id: a checked execution ID.
         policy: the budgets.
+        age: how old the execution is, in seconds, as far as is known.
 
     Raises:
         Exception: whatever the wait strategy of the policy raised.
@@ -36,7 +37,7 @@ async def watch(
 
     number = next_number()
     with poller.emitter.listening_to(source.kind, execution_id, number, events.put_nowait):
-        waiter = Waiter(WaiterGroup(source, policy, on_end), execution_id, poller.bind().time(), number)
+        waiter = Waiter(WaiterGroup(source, policy, on_end), execution_id, poller.bind().time(), age, number)
         poller.start(waiter)
         try:
             while True:

@@ -28,7 +28,7 @@ def sleep(due_times: DueTimes, waiter: Waiter[Any], due: float) -> None:
 
 def leave(due_times: DueTimes, waiter: Waiter[Any]) -> None:
     waiter.phase = Phase.OVER
-    due_times.note_stale()
+    due_times.note_stale(waiter)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,1 @@
+"""What a `LearnedWait` learns, and how it plans."""
