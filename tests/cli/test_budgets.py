@@ -88,7 +88,7 @@ def test_max_errors(run: Run, server: Simulator) -> None:
     [
         *itertools.product(["--max-rate"], ["0", "-1", "nan", "inf", "fast", "1e400"]),
         *itertools.product(["--max-concurrency", "--max-errors"], ["0", "-1", "2.5", "many"]),
-        *itertools.product(["--interval", "--request-timeout"], ["0", "-1s", "soon"]),
+        *itertools.product(["--deadline", "--request-timeout"], ["0", "-1s", "soon"]),
     ],
 )
 def test_wrong_values(run: Run, option: str, value: str) -> None:

@@ -119,6 +119,7 @@ def test_the_json_summary_has_every_field(clock: list[float]) -> None:
             "seconds": 0.0,
             "medianSeconds": None,
             "p95Seconds": None,
+            "learned": None,
             "exitCode": 2,
         }
     }

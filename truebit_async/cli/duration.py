@@ -8,6 +8,9 @@ import re
 EXAMPLES = "90 or 90s (seconds), 10m, 1h30m, 2d, 1.5h"
 """Examples of accepted durations, for help texts and messages."""
 
+SHORT_EXAMPLES = "90s, 10m, 1h30m, 2d, 1.5h"
+"""The same for messages that show them in brackets."""
+
 _SECONDS_PER_UNIT = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _match_number = re.compile(_NUMBER).fullmatch

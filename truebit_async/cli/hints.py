@@ -24,7 +24,7 @@ _HINTS: dict[type[TruebitError], tuple[str, tuple[str, ...]]] = {
         ),
     ),
     errors.BadRequestError: ("", ("Check the ID, or the name, kind and fields of the task, and the base URL",)),
-    errors.RateLimitedError: ("", ("Try later", "lower --max-rate or --max-concurrency", "raise --interval")),
+    errors.RateLimitedError: ("", ("Try later", "lower --max-rate or --max-concurrency", "give a longer --interval")),
     errors.ServerError: ("", ("Try later, since the server may recover", "raise --max-errors")),
     errors.TransportError: ("", ("Check the --base-url and the network",)),
     errors.RequestTimeoutError: ("", ("Check the network and the load of this machine", "raise --request-timeout")),
@@ -41,6 +41,7 @@ _PHRASES = {
     " ssl:default": "",  # aiohttp says so of http, too
     "resume it, or name another file": "give --resume, or name another file",
     "use an https:// base_url": "use a --base-url with https://",
+    " Delete it to learn anew.": "",  # of a broken file of learned waits, which the command sets aside
     "api_key must be": "TRUEBIT_API_KEY must be",  # the key in a file was checked before
 }
 

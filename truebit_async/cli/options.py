@@ -1,7 +1,7 @@
 """The options that several commands have.
 
-A group of them reaches a command as one argument: `connection_options` as ``connection``, `wait_options` as
-``budgets``. This module is imported at every start, so it imports nothing large.
+A group of them reaches a command as one argument: `connection_options` as ``connection``, `wait_options` and
+`run_options` as ``budgets``. This module is imported at every start, so it imports nothing large.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
 
 from truebit_async.cli.api_key import read_api_key
-from truebit_async.cli.duration import EXAMPLES, parse_duration
+from truebit_async.cli.duration import EXAMPLES, SHORT_EXAMPLES, parse_duration
 from truebit_async.cli.help import Option
 
 CommandFunction = Callable[..., Any]
@@ -71,7 +71,7 @@ class Budgets(NamedTuple):
         not_found_grace: seconds in which a 404 is no error yet.
         request_timeout: seconds for one request.
         max_errors: how many failures in a row end a wait.
-        interval: seconds between two polls of an execution, on average.
+        interval: seconds between two polls of an execution, on average, or ``"learned"``.
         max_rate: requests per second.
         max_concurrency: requests in flight.
     """
@@ -80,7 +80,7 @@ class Budgets(NamedTuple):
     not_found_grace: float | None = None
     request_timeout: float | None = None
     max_errors: int | None = None
-    interval: float | None = None
+    interval: float | Literal["learned"] | None = None
     max_rate: float | None = None
     max_concurrency: int | None = None
 
@@ -114,6 +114,23 @@ def _parse_base_url(text: str) -> str:
         msg = str(error).removeprefix("base_url ")
         raise ValueError(msg) from None
     return text
+
+
+def _parse_interval(text: str) -> float | Literal["learned"]:
+    if text.lower() == "learned":
+        return "learned"
+    try:
+        return parse_duration(text)
+    except ValueError:
+        msg = f"{text!r} is neither a duration above zero ({SHORT_EXAMPLES}) nor 'learned'"
+        raise ValueError(msg) from None
+
+
+def _parse_fixed_interval(text: str) -> float:
+    if text.lower() == "learned":
+        msg = "'learned' is for `truebit-async wait`: there is nothing to learn from one execution"
+        raise ValueError(msg)
+    return parse_duration(text)
 
 
 def _parse_rate(text: str) -> float:
@@ -232,36 +249,59 @@ status_options: Decorator = _as_one_argument(
     "budgets", Budgets, _deadline, _not_found_grace, _request_timeout, _max_errors
 )
 
-wait_options: Decorator = _as_one_argument(
-    "budgets",
-    Budgets,
-    _deadline,
-    _not_found_grace,
-    _request_timeout,
-    _max_errors,
-    option(
-        "--interval",
-        metavar="DURATION",
-        type=DURATION,
-        help="How long to sleep between two polls of an execution, give or take 20 %. "
-        "Default: random, up to a bound that grows from 1s to 10s.",
-        section=LIMITS,
-    ),
-    option(
-        "--max-rate",
-        metavar="NUMBER",
-        type=Checked("number", _parse_rate),
-        help="How many requests to send per second at most. Default: no limit.",
-        section=LIMITS,
-    ),
-    option(
-        "--max-concurrency",
-        metavar="COUNT",
-        type=COUNT,
-        help="How many requests may be under way at once. Default: 64.",
-        section=LIMITS,
-    ),
+LEARNED_FILE = "learned-waits.json"
+"""What ``--interval learned`` keeps beside the results."""
+
+_INTERVAL = "How long to sleep between two polls of an execution, give or take 20 %."
+_DEFAULT_INTERVAL = "Default: about a fifth of the time it has run so far, from 1s to 8s."
+
+_interval = option(
+    "--interval",
+    metavar="DURATION|learned",
+    type=Checked("interval", _parse_interval),
+    help=f"{_INTERVAL} With learned, it learns how long executions take, and polls when an end is likely; "
+    f"with --out it keeps that in {LEARNED_FILE} beside the file. {_DEFAULT_INTERVAL}",
+    section=LIMITS,
 )
+_fixed_interval = option(
+    "--interval",
+    metavar="DURATION",
+    type=Checked("duration", _parse_fixed_interval),
+    help=f"{_INTERVAL} {_DEFAULT_INTERVAL}",
+    section=LIMITS,
+)
+_max_rate = option(
+    "--max-rate",
+    metavar="NUMBER",
+    type=Checked("number", _parse_rate),
+    help="How many requests to send per second at most. Default: no limit.",
+    section=LIMITS,
+)
+_max_concurrency = option(
+    "--max-concurrency",
+    metavar="COUNT",
+    type=COUNT,
+    help="How many requests may be under way at once. Default: 64.",
+    section=LIMITS,
+)
+
+
+def _wait_options(interval: Decorator) -> Decorator:
+    return _as_one_argument(
+        "budgets",
+        Budgets,
+        _deadline,
+        _not_found_grace,
+        _request_timeout,
+        _max_errors,
+        interval,
+        _max_rate,
+        _max_concurrency,
+    )
+
+
+wait_options: Decorator = _wait_options(_interval)
+run_options: Decorator = _wait_options(_fixed_interval)
 
 
 def kind_option(section: str) -> Decorator:

@@ -16,7 +16,7 @@ from truebit_async.cli.log import log_to
 from truebit_async.cli.options import Budgets, Connection, TaskKind
 from truebit_async.cli.output import print_to_stderr
 from truebit_async.events import Listener
-from truebit_async.policy import PollPolicy
+from truebit_async.policy import PollPolicy, WaitStrategy
 from truebit_async.session import TruebitSession
 from truebit_async.tasks import Tasks
 
@@ -25,13 +25,20 @@ DEFAULT_CONCURRENCY = 64
 _SPREAD = 0.2  # of an --interval, so that executions that started together do not stay together
 
 
-def make_session(connection: Connection, budgets: Budgets, *listeners: Listener, shards: int = 1) -> TruebitSession:
+def make_session(
+    connection: Connection,
+    budgets: Budgets,
+    *listeners: Listener,
+    strategy: WaitStrategy | None = None,
+    shards: int = 1,
+) -> TruebitSession:
     """Return the session of a command.
 
     Args:
         connection: which dispatcher to ask, and as whom.
         budgets: how long to wait, and how often to ask.
         listeners: hear every event.
+        strategy: decides when to poll, unless ``--interval`` gives seconds; None is the default.
         shards: how many processes share the rate.
 
     Raises:
@@ -42,7 +49,7 @@ def make_session(connection: Connection, budgets: Budgets, *listeners: Listener,
             session = TruebitSession(
                 connection.base_url,
                 api_key=connection.api_key,
-                policy=make_policy(budgets),
+                policy=make_policy(budgets, strategy),
                 listeners=listeners,
                 max_rate=None if budgets.max_rate is None else budgets.max_rate / shards,
                 max_concurrency=budgets.max_concurrency or DEFAULT_CONCURRENCY,
@@ -55,15 +62,22 @@ def make_session(connection: Connection, budgets: Budgets, *listeners: Listener,
     return session
 
 
-def make_policy(budgets: Budgets) -> PollPolicy:
-    """Return the policy of a command."""
+def make_policy(budgets: Budgets, strategy: WaitStrategy | None = None) -> PollPolicy:
+    """Return the policy of a command.
+
+    Args:
+        budgets: how long to wait, and how often to ask.
+        strategy: as for `make_session`.
+    """
     interval = budgets.interval
+    if interval is not None and not isinstance(interval, str):
+        strategy = wait_random(interval * (1 - _SPREAD), interval * (1 + _SPREAD))
     chosen: dict[str, Any] = {
         "deadline": budgets.deadline,
         "not_found_grace": budgets.not_found_grace,
         "request_timeout": budgets.request_timeout,
         "max_consecutive_errors": budgets.max_errors,
-        "wait": None if interval is None else wait_random(interval * (1 - _SPREAD), interval * (1 + _SPREAD)),
+        "wait": strategy,
     }
     return attrs.evolve(PollPolicy(), **{name: value for name, value in chosen.items() if value is not None})
 

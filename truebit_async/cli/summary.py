@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
@@ -16,6 +17,9 @@ from truebit_async.cli.causes import Causes
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.statistics import Durations
 from truebit_async.events import Finished, Polled, PollEvent
+
+if TYPE_CHECKING:
+    from truebit_async.strategies import Gain
 
 _JSON_NAMES = {
     OutcomeCategory.SUCCEEDED: "succeeded",
@@ -39,6 +43,8 @@ class Summary:
         requests: the number of requests that were answered or failed.
         by_category: the number of finished executions by the category of their outcome.
         causes: why executions have no final state.
+        gain: what ``--interval learned`` has gained; None without that option, and if too little is known.
+        watched: how many executions have ended while ``--interval learned`` watched them; None without that option.
     """
 
     def __init__(self) -> None:
@@ -49,6 +55,8 @@ class Summary:
         self.requests: int = 0
         self.by_category: Counter[OutcomeCategory] = Counter()
         self.causes: Causes = Causes()
+        self.gain: Gain | None = None
+        self.watched: int | None = None
         self._durations = Durations()
         self._started_at = time.monotonic()
 
@@ -94,7 +102,8 @@ class Summary:
         costs = ", ".join([f"{requests} in {self._elapsed():.1f} s", *self.duration_figures()])
         table = self._table()
         # Rich would wrap a title or a caption of the table to the table's width, which is narrow.
-        return Group(Text(self.headline), *([table] if table.row_count else []), *self._cause_lines(), Text(costs))
+        shown_table = [table] if table.row_count else []
+        return Group(Text(self.headline), *shown_table, *self._cause_lines(), Text(costs), *self._gain_lines())
 
     def _table(self) -> Table:
         table = outcome_table(
@@ -109,6 +118,21 @@ class Summary:
         lines = [Text(f"{count:,} {_TIMES} {cause}") for cause, count in causes[:_SHOWN_CAUSES]]
         rest = sum(count for _, count in causes[_SHOWN_CAUSES:])
         return [*lines, Text(f"{rest:,} {_TIMES} other causes")] if rest else lines
+
+    def _gain_lines(self) -> list[Text]:
+        gain = self.gain
+        if self.watched is None:
+            return []
+        if gain is None:
+            from truebit_async._learning.group import MIN_COMPLETED  # noqa: PLC0415  # it takes some milliseconds
+
+            few = f"({self.watched} of {MIN_COMPLETED})"
+            text = f"too few executions have ended while it watched to say what it gains {few}"
+        else:
+            learned = f"about {gain.mean_delay:.1f} s late on average, with {gain.mean_requests:.1f} requests"
+            default = f"about {gain.default_delay:.1f} s and {gain.default_requests:.1f}"
+            text = f"ends were seen {learned} per execution; the default would have taken {default}"
+        return [Text(f"--interval learned: {text}")]
 
     def as_json(self, exit_code: ExitCode) -> str:
         """Return the summary for programs, as one line of JSON with every field.
@@ -130,6 +154,7 @@ class Summary:
             "seconds": round(self._elapsed(), 3),
             "medianSeconds": _rounded(self._durations.quantile(0.5)),
             "p95Seconds": _rounded(self._durations.quantile(0.95)),
+            "learned": None if self.gain is None else _gain_as_json(self.gain),
             "exitCode": exit_code,
         }
         return json.dumps({"summary": summary})
@@ -153,6 +178,16 @@ def outcome_table(columns: Mapping[str, Counter[OutcomeCategory]]) -> Table:
         if any(counts):
             table.add_row(category, *(f"{count:,}" for count in counts))
     return table
+
+
+def _gain_as_json(gain: Gain) -> dict[str, float]:
+    return {
+        "executions": gain.completed,
+        "meanDelaySeconds": round(gain.mean_delay, 3),
+        "meanRequests": round(gain.mean_requests, 3),
+        "defaultDelaySeconds": round(gain.default_delay, 3),
+        "defaultRequests": round(gain.default_requests, 3),
+    }
 
 
 def _rounded(seconds: float | None) -> float | None:

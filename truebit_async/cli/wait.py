@@ -21,6 +21,7 @@ from truebit_async.cli.causes import cause_of
 from truebit_async.cli.exit_codes import ExitCode
 from truebit_async.cli.hints import in_terms_of_the_command
 from truebit_async.cli.ids import IdParser
+from truebit_async.cli.learned import LearnedInterval
 from truebit_async.cli.lines import LineReader
 from truebit_async.cli.options import Budgets, Connection, ResultFormat, TaskKind, is_text
 from truebit_async.cli.output import check_stdout, print_to_stderr, print_to_stdout, stdout_is_a_pipe
@@ -89,13 +90,15 @@ class Wait:
         with contextlib.ExitStack() as stack:
             ids = self._open_sources(stack, report_malformed)
             shards = 1 if self.shard is None else self.shard.count
-            session = make_session(self.connection, self.budgets, progress, shards=shards)
+            learned = LearnedInterval(self.budgets, self.out)
+            session = make_session(self.connection, self.budgets, progress, strategy=learned.strategy, shards=shards)
             try:
                 checkpoint = self._open_checkpoint(stack)
                 shard_summary = self._begin_shard_summary()
             except TruebitError as error:
                 return ExitStatus(ExitCode.USAGE, in_terms_of_the_command(str(error))).report()
             stack.enter_context(logging_to(progress.print_message, verbose=self.connection.verbose))
+            stack.callback(learned.end, summary)  # also after a bug
             status = run(lambda: self._wait(session, ids, progress, checkpoint))
         if self.has_json_summary:
             print_to_stdout(summary.as_json(status.code))

@@ -16,7 +16,7 @@ from truebit_async.cli.options import (
     connection_options,
     format_option,
     option,
-    wait_options,
+    run_options,
 )
 
 _TASK = "Task"
@@ -77,7 +77,7 @@ def run() -> None:
 @_task_version
 @_no_wait
 @format_option(ResultFormat.TEXT, ResultFormat.JSON)
-@wait_options
+@run_options
 @connection_options
 def function(  # noqa: PLR0913  # one parameter per option
     task: str,
@@ -138,7 +138,7 @@ def function(  # noqa: PLR0913  # one parameter per option
 @_task_version
 @_no_wait
 @format_option(ResultFormat.TEXT, ResultFormat.JSON)
-@wait_options
+@run_options
 @connection_options
 def api(  # noqa: PLR0913  # one parameter per option
     task: str,
