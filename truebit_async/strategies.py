@@ -148,7 +148,9 @@ class LearnedWait(wait_base):
         """Refuse to be part of a sum: it would not hear of polls."""
         raise TypeError(_MISUSE)
 
-    __radd__ = __add__
+    def __radd__(self, other: object) -> Never:
+        """Refuse to be part of a sum, as `__add__` does."""
+        raise TypeError(_MISUSE)
 
     def observe(self, observation: Observation) -> bool:
         """Learn from a poll, or from the end of a wait. Sessions call this.
