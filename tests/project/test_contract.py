@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import json
 import math
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.simulator_thread import simulator_thread
 from truebit_async._protocol import apis, converter, evidence, functions, ids
 from truebit_async._protocol.messages import Response
 from truebit_async.errors import ExecutionIdMismatchError, UnexpectedResponseError
@@ -112,24 +111,16 @@ REPLIES = [
 @pytest.fixture(scope="module")
 def server() -> Iterator[Simulator]:
     """A Simulator in a thread of its own, which knows executions that end in every way."""
-    simulator = Simulator()
-    simulator.add("running", status="Running")
-    simulator.add("success", polls=2)
-    simulator.add("failed", execution_status="failed")
-    simulator.add("indeterminate", polls=1, status="Indeterminate")
-    simulator.add("error", status="Error")
-    simulator.add("call", kind="api")
-    simulator.deploy_function("ns", "square", str)
-    simulator.deploy_api("ns", "order", dict)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result()
-    yield simulator
-    asyncio.run_coroutine_threadsafe(simulator.__aexit__(None, None, None), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with simulator_thread() as simulator:
+        simulator.add("running", status="Running")
+        simulator.add("success", polls=2)
+        simulator.add("failed", execution_status="failed")
+        simulator.add("indeterminate", polls=1, status="Indeterminate")
+        simulator.add("error", status="Error")
+        simulator.add("call", kind="api")
+        simulator.deploy_function("ns", "square", str)
+        simulator.deploy_api("ns", "order", dict)
+        yield simulator
 
 
 def ask(server: Simulator, case: schemathesis.Case[Any]) -> tuple[int, Any]:
